@@ -1,0 +1,118 @@
+import type { Place, Shard, WireDelivery, WireHeader } from "brokerkit/driver";
+import type { Log, Stored } from "./log.ts";
+import type { Lane, Seat } from "./queue.ts";
+
+/** A message in a member's or a reader's hands. */
+export class Delivery implements WireDelivery {
+  readonly shard: Shard;
+  readonly id: string;
+  readonly key: Uint8Array | undefined;
+  readonly headers: readonly WireHeader[];
+  readonly body: Uint8Array | null;
+  readonly publishedAt: number;
+  readonly deliveries: number;
+  readonly failures: number;
+  readonly inbox: boolean;
+  leaseUntil = Number.POSITIVE_INFINITY;
+  readonly stored: Stored;
+  readonly log: Log;
+  /** Neither settled nor taken away. */
+  live = true;
+  readonly seat: Seat | undefined;
+  readonly lane: Lane | undefined;
+  /** When it was handed out, and when it comes back by itself (monotonic ms). */
+  handedAt = 0;
+  ends = Number.POSITIVE_INFINITY;
+  list: Leased | undefined = undefined;
+  previous: Delivery | undefined = undefined;
+  next: Delivery | undefined = undefined;
+
+  constructor(
+    shard: Shard,
+    log: Log,
+    stored: Stored,
+    deliveries: number,
+    failures: number,
+    seat: Seat | undefined,
+    lane: Lane | undefined,
+  ) {
+    const { key, headers, body } = stored.open();
+    this.shard = shard;
+    this.id = stored.id;
+    this.key = key;
+    this.headers = headers;
+    this.body = body;
+    this.publishedAt = stored.publishedAt;
+    this.deliveries = deliveries;
+    this.failures = failures;
+    this.inbox = seat?.queue.inbox === true;
+    this.stored = stored;
+    this.log = log;
+    this.seat = seat;
+    this.lane = lane;
+  }
+
+  get place(): Place | undefined {
+    return this.log.place(this.stored.seq);
+  }
+}
+
+/** Deliveries that were given the same time, so in the order in which it ends. */
+interface Leased {
+  readonly ms: number;
+  first: Delivery | undefined;
+  last: Delivery | undefined;
+}
+
+/** What a group's members have in hand: a list for each length of lease instead of a heap, because there are few lengths and many messages. */
+export class Leases {
+  readonly #lists = new Map<number, Leased>();
+  #latest: Leased = { ms: -1, first: undefined, last: undefined };
+  size = 0;
+
+  add(delivery: Delivery, ms: number, now: number): void {
+    let list = this.#latest;
+    if (list.ms !== ms) {
+      if (list.first === undefined) this.#lists.delete(list.ms);
+      list = this.#lists.get(ms) ?? { ms, first: undefined, last: undefined };
+      this.#lists.set(ms, list);
+      this.#latest = list;
+    }
+    delivery.ends = now + ms;
+    delivery.list = list;
+    delivery.previous = list.last;
+    if (list.last === undefined) list.first = delivery;
+    else list.last.next = delivery;
+    list.last = delivery;
+    this.size++;
+  }
+
+  remove(delivery: Delivery): void {
+    const { list, previous, next } = delivery;
+    if (list === undefined) return;
+    if (previous === undefined) list.first = next;
+    else previous.next = next;
+    if (next === undefined) list.last = previous;
+    else next.previous = previous;
+    delivery.list = undefined;
+    delivery.previous = undefined;
+    delivery.next = undefined;
+    this.size--;
+    if (list.first === undefined && list !== this.#latest) this.#lists.delete(list.ms);
+  }
+
+  /** Whose time ends first. */
+  first(): Delivery | undefined {
+    let earliest: Delivery | undefined;
+    for (const { first } of this.#lists.values()) {
+      if (first !== undefined && (earliest === undefined || first.ends < earliest.ends)) earliest = first;
+    }
+    return earliest;
+  }
+
+  *[Symbol.iterator](): Iterator<Delivery> {
+    for (const list of this.#lists.values()) {
+      for (let delivery = list.first, next = delivery?.next; delivery !== undefined; delivery = next, next = delivery?.next) yield delivery;
+    }
+  }
+}

@@ -1,0 +1,67 @@
+import { type Capabilities, type Clock, driverError, type Retention } from "brokerkit/driver";
+import { Topic } from "./topic.ts";
+
+/** What lives as long as the process: topics and groups that several drivers share. It obeys one capability record. */
+export class World {
+  readonly record: Capabilities;
+  readonly topics = new Map<string, Topic>();
+  /** Whether anything can ask for old messages; if not, what all groups have read is let go. */
+  readonly keeps: boolean;
+  #clock: Clock | undefined;
+  #drivers = 0;
+
+  constructor(record: Capabilities) {
+    const { from, seek } = record;
+    this.record = record;
+    this.keeps = seek !== "none" || from.replay.length > 0 || [...from.group, ...from.broadcast].some((kind) => kind !== "latest");
+  }
+
+  /** The clock of the first driver: leases and delays of all members must run by one. */
+  get clock(): Clock {
+    if (this.#clock === undefined) throw driverError("INTERNAL", "memory: the world has no clock before a driver was opened. Report it.");
+    return this.#clock;
+  }
+
+  bind(clock: Clock): void {
+    this.#clock ??= clock;
+  }
+
+  /** Counts connected drivers. */
+  connected(change: 1 | -1): void {
+    this.#drivers += change;
+    for (const topic of this.topics.values()) topic.arm(this.#drivers > 0);
+  }
+
+  /** The topic; where topics are implicit it is made by being named. */
+  topic(name: string): Topic {
+    const topic = this.topics.get(name);
+    if (topic !== undefined) return topic;
+    if (!this.record.topics.explicit) return this.create(name, 1, {});
+    throw driverError("NOT_FOUND", `memory: there is no topic "${name}". Create it first, or let the broker do so (provision: "create").`);
+  }
+
+  create(name: string, partitions: number, retention: Retention): Topic {
+    const topic = new Topic(this, name, partitions, retention);
+    this.topics.set(name, topic);
+    return topic;
+  }
+}
+
+const worlds = new Map<string, World>();
+
+/** The world of this name in this process, made on first use. One world obeys one record. */
+export function namedWorld(name: string, record: Capabilities): World {
+  const known = worlds.get(name);
+  if (known === undefined) {
+    const world = new World(record);
+    worlds.set(name, world);
+    return world;
+  }
+  const text = (value: Capabilities): string =>
+    JSON.stringify(value, (_, part: unknown) => (part === Number.POSITIVE_INFINITY ? "∞" : part));
+  if (text(known.record) === text(record)) return known;
+  throw driverError(
+    "INVALID_ARGUMENT",
+    `memory: the world "${name}" exists with other options. Use the same leaseMs, dedupeMs and like everywhere, or another name.`,
+  );
+}

@@ -1,0 +1,37 @@
+import { open } from "node:fs/promises";
+import { until } from "../faults/until.ts";
+import type { BrokerRecipe, Endpoint } from "./recipe.ts";
+
+const lookMs = 2_000;
+const logBytes = 4_000;
+
+/** The last lines of a log file; "" if there is none. */
+export async function tailOf(path: string): Promise<string> {
+  try {
+    const file = await open(path);
+    try {
+      const { size } = await file.stat();
+      const from = Math.max(0, size - logBytes);
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(logBytes), 0, logBytes, from);
+      return buffer.subarray(0, bytesRead).toString().trimEnd();
+    } finally {
+      await file.close();
+    }
+  } catch {
+    return "";
+  }
+}
+
+/** Waits until the broker serves, by its recipe's probe; each look is given 2 s. `signal` ends the wait with its reason. */
+export async function untilReady(recipe: BrokerRecipe, endpoint: Endpoint, signal?: AbortSignal): Promise<void> {
+  const look = async (): Promise<true> => {
+    await recipe.ready(endpoint, AbortSignal.timeout(lookMs));
+    return true;
+  };
+  const what = `${recipe.name} to serve at ${endpoint.host}:${endpoint.port}`;
+  await until(look, { timeoutMs: recipe.readyMs ?? 30_000, everyMs: 25, what, signal });
+}
+
+export function askVersion(recipe: BrokerRecipe, endpoint: Endpoint): Promise<string> {
+  return recipe.version(endpoint, AbortSignal.timeout(10_000));
+}

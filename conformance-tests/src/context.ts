@@ -1,0 +1,187 @@
+import { subscribe as onChannel, unsubscribe as offChannel } from "node:diagnostics_channel";
+import { type Broker, connect, createBroker, type EffectiveCapabilities, type Feature, type Options, type Receipt, type SubscribeOptions } from "brokerkit";
+import type { Adapter, Capabilities, Driver } from "brokerkit/driver";
+import { fail } from "./assert.ts";
+import { systemClock } from "./clock.ts";
+import type { AdapterHarness, Provoke, Site } from "./harness.ts";
+import { type Recorded, recording, type Tap } from "./recording.ts";
+import type { OwnSite } from "./sites.ts";
+import type { AnyTopic } from "./sink.ts";
+import { within } from "./wait.ts";
+
+export interface ConnectOptions extends Options {
+  /** Another place than the case's own site. */
+  readonly site?: Site | undefined;
+  readonly tap?: Tap | undefined;
+  readonly adapter?: Adapter | undefined;
+}
+
+export interface RecordedBroker {
+  readonly broker: Broker;
+  readonly wire: Recorded;
+}
+
+export interface OpenDriver {
+  readonly driver: Driver;
+  readonly capabilities: Capabilities;
+}
+
+/** What the suite saw on the diagnostics channel while a case ran. */
+export type SeenEvent = { readonly type: string; readonly topic?: string | undefined; readonly [name: string]: unknown };
+
+export interface ContextParts {
+  readonly harness: AdapterHarness;
+  readonly site: Site;
+  readonly capabilities: EffectiveCapabilities;
+  readonly random: () => number;
+  /** Applied last, so that a mutant sits between core and everything else. */
+  readonly mutate?: ((adapter: Adapter) => Adapter) | undefined;
+  readonly own: () => Promise<OwnSite>;
+  readonly measure: (name: string, value: number | string) => void;
+}
+
+/** What one case works with. Everything it opens is closed when it ends. */
+export class Context {
+  readonly harness: AdapterHarness;
+  readonly site: Site;
+  readonly capabilities: EffectiveCapabilities;
+  readonly random: () => number;
+  readonly provoke: Provoke;
+  readonly #parts: ContextParts;
+  readonly #undo: (() => Promise<void>)[] = [];
+
+  constructor(parts: ContextParts) {
+    this.#parts = parts;
+    this.harness = parts.harness;
+    this.site = parts.site;
+    this.capabilities = parts.capabilities;
+    this.random = parts.random;
+    this.provoke = parts.harness.provoke ?? {};
+  }
+
+  /** A measured guarantee for the report. */
+  measure(name: string, value: number | string): void {
+    this.#parts.measure(name, value);
+  }
+
+  /** Runs when the case ends, last first. */
+  defer(run: () => unknown): void {
+    this.#undo.push(async () => {
+      await run();
+    });
+  }
+
+  /** A topic name that nobody has used. */
+  topic(seed = "t"): string {
+    const name = this.harness.topic?.(seed);
+    if (name !== undefined) return name;
+    return `${seed}-${Math.floor(this.random() * 36 ** 8).toString(36)}${Math.floor(this.random() * 36 ** 4).toString(36)}`;
+  }
+
+  adapter(site: Site = this.site): Adapter {
+    return this.harness.adapter(site);
+  }
+
+  /** The site's URL; cases that need one say `needs: ["url"]`. */
+  url(site: Site = this.site): string {
+    return this.harness.url(site) ?? fail(`${this.harness.name}: this case needs a URL, and harness.url gives none.`);
+  }
+
+  /** A private server process of this case's own, to be killed, paused and restarted. */
+  async own(): Promise<OwnSite> {
+    const site = await this.#parts.own();
+    this.defer(() => site.release());
+    return site;
+  }
+
+  async connect(o: ConnectOptions = {}): Promise<Broker> {
+    return (await this.record(o)).broker;
+  }
+
+  /** A broker whose driver calls are on record. */
+  async record(o: ConnectOptions = {}): Promise<RecordedBroker> {
+    const { adapter, wire, options } = this.#prepare(o);
+    const broker = await within(connect(adapter, options), 20_000, "connect");
+    this.#track(broker);
+    return { broker, wire };
+  }
+
+  lazy(o: ConnectOptions = {}): RecordedBroker {
+    const { adapter, wire, options } = this.#prepare(o);
+    const broker = createBroker(adapter, options);
+    this.#track(broker);
+    return { broker, wire };
+  }
+
+  /** By URL, through core's own search for adapters. */
+  async connectUrl(url: string, requires: readonly Feature[] = []): Promise<Broker> {
+    const broker = await within(connect(url, { requires }), 20_000, "connect by URL");
+    this.#track(broker as Broker);
+    return broker as Broker;
+  }
+
+  #prepare(o: ConnectOptions): { adapter: Adapter; wire: Recorded; options: Options } {
+    const { site, tap, adapter, ...options } = o;
+    const wire = recording(adapter ?? this.adapter(site), tap);
+    return { adapter: this.#parts.mutate?.(wire.adapter) ?? wire.adapter, wire, options };
+  }
+
+  #track(broker: Broker): void {
+    this.defer(() => within(broker.close({ deadlineMs: 50 }), 15_000, "broker.close in the case's clean-up"));
+  }
+
+  /** A connected driver without core, for what the surface does not show: leases that run out, settling too late. */
+  async driver(site: Site = this.site): Promise<OpenDriver> {
+    const plain = this.adapter(site);
+    const driver = (this.#parts.mutate?.(plain) ?? plain).open({ clock: systemClock, down: () => {} });
+    this.defer(() => driver.close());
+    const capabilities = await driver.connect(AbortSignal.timeout(10_000));
+    return { driver, capabilities };
+  }
+
+  /** How to subscribe where it does not matter how: a group where there are groups, broadcast elsewhere. */
+  way(group = "g"): SubscribeOptions {
+    if (this.capabilities.delivery.group === "none") return { broadcast: true };
+    return this.capabilities.supply.deadLetter === "none" ? { group, deadLetter: "drop" } : { group };
+  }
+
+  /** Background events of one topic, as they come. */
+  events(topic: string): readonly SeenEvent[] {
+    const seen: SeenEvent[] = [];
+    const listen = (message: unknown): void => {
+      const event = message as SeenEvent;
+      if (event.topic === topic) seen.push(event);
+    };
+    onChannel("brokerkit.event", listen);
+    this.defer(() => offChannel("brokerkit.event", listen));
+    return seen;
+  }
+
+  /** How long to wait for a redelivery that only an expired lease brings. */
+  get patience(): number {
+    const lease = this.capabilities.lease.ms;
+    return 15_000 + (Number.isFinite(lease) ? 4 * lease : 0);
+  }
+
+  async cleanUp(): Promise<void> {
+    const errors: unknown[] = [];
+    for (const undo of this.#undo.reverse()) {
+      try {
+        await undo();
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    if (errors.length > 0) throw errors[0];
+  }
+}
+
+/** `prefix-0` … `prefix-<count − 1>`: payloads, and names to find them by. */
+export function many(count: number, prefix = "m"): readonly string[] {
+  return Array.from({ length: count }, (_, n) => `${prefix}-${n}`);
+}
+
+/** Publishes without waiting in between; resolves when all are confirmed. */
+export async function publishMany(topic: AnyTopic, payloads: readonly unknown[], key?: (n: number) => string | undefined): Promise<readonly Receipt[]> {
+  return await Promise.all(payloads.map((payload, n) => topic.publish(payload, { key: key?.(n) })));
+}

@@ -1,0 +1,16 @@
+// The conformance suite: `conformance(runner, harness)` registers every case with a test runner.
+export {
+  type AdapterHarness,
+  defineHarness,
+  type ForeignClient,
+  type ForeignReader,
+  type ForeignRecord,
+  type Harness,
+  type KnownGap,
+  type NetworkProvocation,
+  type Provocation,
+  type ProvocationId,
+  type Provoke,
+  type Provoked,
+  type Site,
+} from "./harness.ts";

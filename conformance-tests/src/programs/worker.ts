@@ -1,0 +1,49 @@
+// A process to be killed: node … worker.ts <json>. It says "ready", then a line of counts every 50 ms, takes "stop" from its input and
+// ends after "done". Everything it did is in the history that it writes.
+import { createInterface } from "node:readline";
+import { type Broker, connect } from "brokerkit";
+import { openHistory } from "../checker/index.ts";
+import { Consumer, type ConsumerOptions, Producer, type ProducerOptions } from "./load.ts";
+
+export interface WorkerJob {
+  readonly url: string;
+  /** Folder of the history, and the process's name in it. */
+  readonly history: string;
+  readonly name: string;
+  readonly produce?: ProducerOptions | undefined;
+  readonly consume?: ConsumerOptions | undefined;
+}
+
+async function main(job: WorkerJob): Promise<void> {
+  const broker = (await connect(job.url)) as Broker;
+  const history = openHistory(job.history, job.name);
+  const producer = job.produce === undefined ? undefined : new Producer(broker, history, job.produce);
+  const consumer = job.consume === undefined ? undefined : new Consumer(broker, history, job.consume);
+  await consumer?.start();
+  producer?.start();
+  console.log("ready");
+  const tell = setInterval(() => {
+    const counts = {
+      confirmed: producer?.confirmed ?? 0,
+      publishing: producer?.unsettled ?? 0,
+      received: consumer?.received ?? 0,
+      acknowledged: consumer?.acknowledged ?? 0,
+      unsettled: consumer?.unsettled ?? 0,
+    };
+    console.log(`counts ${JSON.stringify(counts)}`);
+  }, 50);
+  for await (const line of createInterface({ input: process.stdin })) {
+    if (line === "stop") break;
+    if (line === "fast" && consumer !== undefined) consumer.handlerMs = 0;
+  }
+  await producer?.stop();
+  await consumer?.close();
+  clearInterval(tell);
+  await broker.close();
+  history.close();
+  console.log("done");
+}
+
+await main(JSON.parse(process.argv[2] ?? "{}") as WorkerJob);
+// Standard input may still be open.
+process.exit(0);

@@ -1,0 +1,48 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type RunningBroker, startBroker } from "./brokers/index.ts";
+import type { Harness, Site } from "./harness.ts";
+
+/** A site of one case's own, with a private process where the backend has one: it may be killed. */
+export interface OwnSite extends Site {
+  release(): Promise<void>;
+}
+
+/** Hands out places to test at: the shared server for what harms nobody, private ones for faults, a store per case for embedded backends. */
+export class Sites {
+  readonly #harness: Harness;
+  readonly #folders: string[] = [];
+  #shared: Promise<Site> | undefined;
+  #count = 0;
+
+  constructor(harness: Harness) {
+    this.#harness = harness;
+  }
+
+  /** Non-destructive. Cases share a server, by topics of their own; an embedded backend gives each its own store. */
+  async usual(): Promise<Site> {
+    const recipe = this.#harness.broker;
+    if (recipe === undefined) return await this.#site(undefined);
+    this.#shared ??= startBroker(recipe).then((broker) => this.#site(broker));
+    return await this.#shared;
+  }
+
+  async own(): Promise<OwnSite> {
+    const recipe = this.#harness.broker;
+    const broker = recipe === undefined ? undefined : await startBroker(recipe, { destructive: true });
+    return { ...(await this.#site(broker)), release: async () => broker?.close() };
+  }
+
+  async close(): Promise<void> {
+    await (await this.#shared?.catch(() => undefined))?.broker?.close();
+    await Promise.all(this.#folders.map((folder) => rm(folder, { recursive: true, force: true })));
+  }
+
+  async #site(broker: RunningBroker | undefined): Promise<Site> {
+    const folder = await mkdtemp(join(tmpdir(), "brokerkit-site-"));
+    this.#folders.push(folder);
+    this.#count += 1;
+    return { name: `site-${process.pid}-${this.#count}`, host: broker?.host ?? "", port: broker?.port ?? 0, broker, folder };
+  }
+}

@@ -1,0 +1,217 @@
+import { effectiveCapabilities } from "./capability/effective.ts";
+import { featuresOf } from "./capability/features.ts";
+import { checkNarrower, firstNarrowing } from "./capability/narrow.ts";
+import { unsupported } from "./capability/unsupported.ts";
+import type { EffectiveCapabilities } from "./capabilities.ts";
+import type { BoundTopic, TopicDefinition } from "./definition.ts";
+import type { Adapter, Clock } from "./driver/adapter.ts";
+import type { Capabilities } from "./driver/capabilities.ts";
+import type { WireRecord } from "./driver/wire.ts";
+import { BrokerError, fromDriver, invalidArgument } from "./errors.ts";
+import { Connection } from "./lifecycle/connection.ts";
+import { checkKeys, checkNumber, checkTopicName, DEFAULTS, type Feature, type Features, type Options } from "./options.ts";
+import { timeoutSignal } from "./primitives/abort.ts";
+import { systemClock } from "./primitives/clock.ts";
+import { Keepalive } from "./primitives/keepalive.ts";
+import { Provisioning } from "./provisioning.ts";
+import { PublishLine } from "./publish.ts";
+import type { Schema } from "./schema.ts";
+import type { RunningSubscription } from "./subscription.ts";
+import type { Broker, Health, ProvisionResult, Topic } from "./surface.ts";
+import { Telemetry } from "./telemetry/events.ts";
+import { TopicHandle, type TopicWiring } from "./topic.ts";
+
+/** Where a broker gets its adapter from; nothing is loaded before `load` is called. */
+export interface BrokerSource {
+  /** The adapter's name, or the URL's scheme until the adapter is loaded. */
+  readonly name: string;
+  readonly load: () => Adapter | Promise<Adapter>;
+  readonly clock?: Clock | undefined;
+}
+
+const PING_MS = 10_000;
+
+/** A handle on one backend. */
+export class BrokerHandle implements Broker {
+  readonly #options: Options;
+  readonly #requires: readonly Feature[];
+  readonly #clock: Clock;
+  readonly #connection: Connection;
+  readonly #publish: PublishLine;
+  readonly #telemetry: Telemetry;
+  readonly #keepalive = new Keepalive();
+  readonly #wiring: TopicWiring;
+  readonly #provisioning: Provisioning;
+  readonly #topics = new Map<TopicDefinition | string, TopicHandle>();
+  readonly #subscriptions = new Set<RunningSubscription>();
+  readonly #taps: ((topic: string, record: WireRecord) => void)[] = [];
+  #name: string;
+  #effective: EffectiveCapabilities | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(source: BrokerSource, options: Options, requires: readonly Feature[]) {
+    this.#name = source.name;
+    this.#options = options;
+    this.#requires = requires;
+    this.#clock = source.clock ?? systemClock;
+    const name = (): string => this.#name;
+    this.#telemetry = new Telemetry(name, options.logger);
+    this.#connection = new Connection(source.name, source.load, this.#clock, {
+      opened: (adapter, capabilities) => this.#opened(adapter, capabilities),
+      narrowed: (before, after) => firstNarrowing(before, after),
+      down: (error, attempt) => {
+        this.#publish.pause();
+        this.#telemetry.emit({ type: "reconnecting", error, attempt });
+      },
+      up: (downMs) => {
+        this.#publish.resume();
+        this.#telemetry.emit({ type: "reconnected", downMs });
+      },
+    });
+    const interceptors = options.use ?? [];
+    const shared = {
+      get adapter(): string {
+        return name();
+      },
+      connection: this.#connection,
+      clock: this.#clock,
+      telemetry: this.#telemetry,
+      keepalive: this.#keepalive,
+      interceptors,
+      options,
+    };
+    const tap = (topic: BoundTopic, record: WireRecord): void => {
+      for (const see of this.#taps) see(topic.name, record);
+    };
+    this.#publish = new PublishLine(Object.create(shared, { tap: { value: tap } }));
+    this.#provisioning = new Provisioning(shared);
+    const lines = Object.create(shared, { publish: { value: this.#publish } });
+    this.#wiring = Object.create(lines, {
+      provisioning: { value: this.#provisioning },
+      provision: { value: (wire: string) => this.#provisionInternal(wire) },
+      host: {
+        value: {
+          wiring: lines,
+          keepalive: this.#keepalive,
+          opened: (subscription: RunningSubscription) => this.#subscriptions.add(subscription),
+          closed: (subscription: RunningSubscription) => this.#subscriptions.delete(subscription),
+        },
+      },
+    });
+  }
+
+  get features(): Features {
+    return featuresOf(this.#connection.capabilities);
+  }
+
+  get capabilities(): EffectiveCapabilities {
+    void this.#connection.capabilities;
+    return this.#effective as EffectiveCapabilities;
+  }
+
+  supports<const G extends Feature>(...features: readonly G[]): this is Broker<Feature | G> {
+    const mine = this.features;
+    return features.every((feature) => mine[feature]);
+  }
+
+  async connect(): Promise<this> {
+    if (this.#closing !== undefined) throw this.#connection.closedError();
+    await this.#connection.ready();
+    return this;
+  }
+
+  topic(of: TopicDefinition | string): Topic<Schema<unknown, unknown>> {
+    const known = this.#topics.get(of);
+    if (known !== undefined) return known;
+    const definition = typeof of === "string" ? { name: of } : of;
+    checkTopicName(definition?.name);
+    const topic = new TopicHandle(this.#wiring, definition);
+    checkTopicName(topic.wire);
+    this.#topics.set(of, topic);
+    return topic;
+  }
+
+  async provision(topics: readonly TopicDefinition[], o: { dryRun?: boolean | undefined } = {}): Promise<readonly ProvisionResult[]> {
+    checkKeys("provision", o, ["dryRun"]);
+    if (!Array.isArray(topics)) throw invalidArgument("topics", "provision takes an array of topics made by defineTopic.");
+    await this.connect();
+    const results: ProvisionResult[] = [];
+    for (const definition of topics) {
+      results.push(await this.#provisioning.report(definition, `${this.#options.prefix ?? ""}${definition.name}`, o.dryRun ?? false));
+    }
+    return results;
+  }
+
+  health(): Health {
+    const subscriptions = [...this.#subscriptions].map((subscription) => subscription.state);
+    const { state } = this.#connection;
+    const closed = this.#closing !== undefined || state === "closed";
+    const connection = closed ? "closed" : state === "connected" ? "connected" : "reconnecting";
+    const ready = connection === "connected" && subscriptions.every((one) => one.state === "running" || one.state === "paused");
+    return { ready, live: !closed, connection, subscriptions };
+  }
+
+  async ping(o: { signal?: AbortSignal | undefined } = {}): Promise<number> {
+    await this.connect();
+    const since = this.#clock.monotonic();
+    const bound = timeoutSignal(this.#clock, PING_MS, o.signal);
+    try {
+      await this.#connection.driver.ping(bound.signal);
+      return this.#clock.monotonic() - since;
+    } catch (raw) {
+      const error = fromDriver(this.#connection.driver, raw, { adapter: this.#name, doing: "ping" });
+      if (error.code === "UNAVAILABLE") this.#connection.failed(error);
+      throw error;
+    } finally {
+      bound.done();
+    }
+  }
+
+  close(o: { deadlineMs?: number | undefined } = {}): Promise<void> {
+    checkNumber("deadlineMs", o.deadlineMs, 0);
+    this.#closing ??= this.#drain(this.#clock.monotonic() + (o.deadlineMs ?? DEFAULTS["close.deadlineMs"]));
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Running handlers, unsettled publishes and deliveries: 0 means that nothing is under way here. */
+  activity(): number {
+    let unsettled = this.#publish.unsettled;
+    for (const subscription of this.#subscriptions) unsettled += subscription.busy;
+    return unsettled;
+  }
+
+  /** Sees every record as it is published. For tests. */
+  tap(see: (topic: string, record: WireRecord) => void): void {
+    this.#taps.push(see);
+  }
+
+  /** Subscriptions first, since their handlers may still publish; then what is being published; the link last. */
+  async #drain(deadline: number): Promise<void> {
+    const left = (): number => Math.max(0, deadline - this.#clock.monotonic());
+    await Promise.all([...this.#subscriptions].map((subscription) => subscription.close({ deadlineMs: left() })));
+    await this.#publish.close(deadline);
+    await this.#connection.close();
+    this.#keepalive.close();
+  }
+
+  #opened(adapter: Adapter, capabilities: Capabilities): void {
+    this.#name = adapter.name;
+    const wider = checkNarrower(adapter.capabilities, capabilities);
+    if (wider.length > 0) {
+      const text = `[${adapter.name}] The adapter says more of this server than of itself: ${wider.join(", ")}. That is a bug of the adapter.`;
+      throw new BrokerError("INTERNAL", text, { details: undefined, adapter: adapter.name });
+    }
+    const features = featuresOf(capabilities);
+    const missing = this.#requires.find((feature) => !features[feature]);
+    if (missing !== undefined) throw unsupported(missing, adapter.name);
+    this.#effective = effectiveCapabilities(capabilities);
+  }
+
+  async #provisionInternal(wire: string): Promise<void> {
+    if ((this.#options.provision ?? "create") === "create") await this.#provisioning.create({ name: wire }, wire);
+  }
+}

@@ -1,0 +1,69 @@
+import { effectiveCapabilities } from "./capability/effective.ts";
+import { unsupported } from "./capability/unsupported.ts";
+import { checkConsumeOptions } from "./checks.ts";
+import type { Consumption } from "./consumption.ts";
+import type { BoundTopic } from "./definition.ts";
+import { invalidArgument } from "./errors.ts";
+import { type BatchOptions, checkChoice, checkGroupName, checkNumber, type ConsumeOptions, DEFAULTS } from "./options.ts";
+import { RetryPolicy } from "./retry/policy.ts";
+import { wireStart } from "./start.ts";
+
+type GroupOptions = ConsumeOptions & { group?: string | undefined; broadcast?: boolean | undefined };
+
+const BATCH = ["max", "waitMs", "onThrow"] as const;
+const WINDOW_FOR_STREAMS = 1_000;
+
+/** Options of any subscribing verb, without asking the backend. Throws `INVALID_ARGUMENT`. */
+export function checkConsume(verb: string, o: GroupOptions, batch: BatchOptions | undefined): void {
+  checkConsumeOptions(verb, o, ["group", "broadcast", ...(batch === undefined ? [] : BATCH)]);
+  checkWho(verb, o);
+  if (batch === undefined) return;
+  checkNumber("max", batch.max ?? Number.NaN, 1, true);
+  checkNumber("waitMs", batch.waitMs, 0);
+  checkChoice("onThrow", batch.onThrow, ["split", "whole"]);
+}
+
+/** Group or broadcast is said, never implied: an unset variable must not turn a queue into a broadcast. */
+function checkWho(verb: string, o: GroupOptions): void {
+  const grouped = "group" in o;
+  if (grouped && "broadcast" in o) throw invalidArgument("group", `${verb}: group and broadcast exclude each other; give one of them.`);
+  if (grouped) return checkGroupName(o.group);
+  if (o.broadcast !== true || verb !== "subscribe") {
+    throw invalidArgument("group", `${verb}: say who reads: { group: "name" } shares the messages among its members${verb === "subscribe" ? ", { broadcast: true } gives this subscriber all of them" : ""}.`);
+  }
+}
+
+/** The options with their defaults, checked against what this topic can do. Throws `UNSUPPORTED` before anything is sent. */
+export function consumption(
+  topic: BoundTopic,
+  adapter: string,
+  o: GroupOptions,
+  batch: BatchOptions | undefined,
+  manual: boolean,
+  handler: Consumption["handler"],
+): Consumption {
+  const { capabilities } = topic;
+  const { group } = o;
+  if (group === undefined && capabilities.delivery.broadcast === "none") throw unsupported("broadcast", adapter, topic.name);
+  if (group !== undefined && capabilities.delivery.group === "none") throw unsupported("groups", adapter, topic.name);
+  const retry = o.retry ?? {};
+  if ((retry.mode === "requeue" || retry.then === "requeue") && (group === undefined || effectiveCapabilities(capabilities).supply.requeue === "none")) {
+    throw unsupported("requeue", adapter, topic.name);
+  }
+  if (group === undefined && o.deadLetter === "keep") throw unsupported("deadLetter", adapter, topic.name);
+  const concurrency = o.concurrency ?? (manual ? WINDOW_FOR_STREAMS : DEFAULTS.concurrency);
+  return {
+    topic,
+    group,
+    from: wireStart(o.from ?? DEFAULTS.from, group === undefined ? "broadcast" : "group", adapter, topic),
+    concurrency: manual ? Math.max(1, Math.ceil(concurrency / (batch?.max ?? 1))) : concurrency,
+    timeoutMs: o.timeoutMs ?? DEFAULTS.timeoutMs,
+    order: o.order ?? topic.order,
+    retry: new RetryPolicy(retry, capabilities.hold),
+    deadLetter: o.deadLetter ?? DEFAULTS.deadLetter,
+    onDataLoss: o.onDataLoss ?? DEFAULTS.onDataLoss,
+    batch: batch === undefined ? undefined : { max: batch.max, waitMs: batch.waitMs ?? 0, onThrow: batch.onThrow ?? "split" },
+    manual,
+    handler,
+  };
+}

@@ -1,0 +1,66 @@
+import type { Capabilities } from "./driver/capabilities.ts";
+import type { WireHeader } from "./driver/wire.ts";
+import { invalidArgument } from "./errors.ts";
+import type { Codec } from "./message.ts";
+import type { In, Schema } from "./schema.ts";
+import { checkGroupName, checkKeys, checkTopicName } from "./options.ts";
+
+/** Adapters add their own topic options here, under their name, by interface augmentation of `brokerkit`. */
+// biome-ignore lint/suspicious/noEmptyInterface: augmented by adapters
+export interface NativeTopicOptions {}
+
+export interface TopicOptions<S extends Schema> {
+  schema: S;
+  /** Computes the ordering key of a payload; `PublishOptions.key` wins. */
+  key?(payload: In<S>): string;
+  /** What order the topic's messages keep, published and handled. Default `"key"`. */
+  order?: "key" | "topic" | "none" | undefined;
+  /** Shards to create the topic with, where the backend has partitions; elsewhere provisioning says that it has no effect. */
+  partitions?: number | undefined;
+  retention?: { ms?: number | undefined; bytes?: number | undefined; compact?: boolean | undefined } | undefined;
+  /** Groups created with the topic: they get everything published from then on. */
+  groups?: readonly string[] | undefined;
+  /** Default `"json"`. */
+  codec?: "json" | "bytes" | Codec | undefined;
+  native?: NativeTopicOptions | undefined;
+}
+
+/** A topic as a value, shared between services. */
+export interface TopicDefinition<S extends Schema = Schema> extends TopicOptions<S> {
+  readonly name: string;
+}
+
+const KEYS = ["schema", "key", "order", "partitions", "retention", "groups", "codec", "native"] as const;
+
+/** Defines a topic. Throws `INVALID_ARGUMENT` for names and options that no backend could take. */
+export function defineTopic<S extends Schema>(name: string, options: TopicOptions<S>): TopicDefinition<S> {
+  checkTopicName(name);
+  checkKeys("defineTopic", options, KEYS);
+  if (typeof options.schema?.["~standard"]?.validate !== "function") {
+    throw invalidArgument("schema", `defineTopic("${name}"): schema must be a Standard Schema, such as a zod or valibot schema.`);
+  }
+  if (options.partitions !== undefined && !(Number.isInteger(options.partitions) && options.partitions > 0)) {
+    throw invalidArgument("partitions", `defineTopic("${name}"): partitions must be a whole number from 1.`);
+  }
+  checkKeys("retention", options.retention ?? {}, ["ms", "bytes", "compact"]);
+  for (const group of options.groups ?? []) checkGroupName(group);
+  return Object.freeze({ ...options, name });
+}
+
+/** A topic as the two lines see it: defined by the application, named for the backend, bound to one broker. */
+export interface BoundTopic {
+  /** As defined. */
+  readonly name: string;
+  /** As the backend knows it: with the broker's prefix. */
+  readonly wire: string;
+  readonly schema: Schema | undefined;
+  readonly codec: Codec;
+  readonly order: "key" | "topic" | "none";
+  readonly keyOf: ((payload: unknown) => string) | undefined;
+  /** Headers that every message of this topic carries. */
+  readonly extraHeaders: readonly WireHeader[];
+  /** What this topic can do; the broker's record until `ready` has resolved. */
+  readonly capabilities: Capabilities;
+  /** `undefined`: connected and provisioned. Otherwise resolves when it is; rejects when it can't be. */
+  ready(): Promise<void> | undefined;
+}

@@ -1,0 +1,483 @@
+import { laneOf } from "./codec/key.ts";
+import { decodePayload, Undecodable } from "./codec/payload.ts";
+import type { Consumption } from "./consumption.ts";
+import { Copies } from "./dead-letter/copies.ts";
+import { type DeliveryView, deliveryView, idOf, intercepted, Run, type Verdict, type Verdicts } from "./delivery.ts";
+import type { Clock } from "./driver/adapter.ts";
+import type { Place, ShardId, WireDelivery } from "./driver/wire.ts";
+import { BrokerError, fromDriver } from "./errors.ts";
+import { Window } from "./flow/window.ts";
+import type { Connection } from "./lifecycle/connection.ts";
+import { Feed } from "./lifecycle/feed.ts";
+import type { Interceptor } from "./options.ts";
+import { Backlog } from "./ordering/backlog.ts";
+import { Alarm } from "./primitives/alarm.ts";
+import { Chain } from "./primitives/chain.ts";
+import { sleep } from "./primitives/sleep.ts";
+import type { PublishLine } from "./publish.ts";
+import { Entry } from "./settlement/entry.ts";
+import { lostError, Ownership } from "./settlement/ownership.ts";
+import { deliverTrace, type Telemetry } from "./telemetry/events.ts";
+
+export interface DeliverWiring {
+  readonly adapter: string;
+  readonly connection: Connection;
+  readonly clock: Clock;
+  readonly publish: PublishLine;
+  readonly interceptors: readonly Interceptor[];
+  readonly telemetry: Telemetry;
+  /** The subscription died by itself. */
+  readonly died: (error: BrokerError) => void;
+}
+
+const CREDIT = 10_000;
+const ACK_PAUSE_MS = 100;
+
+/**
+ * THE DELIVERY LINE: receive, lane, decode, trace, interceptors, handler, retry, dead letter, settle. The only file that knows this order.
+ */
+export class DeliverLine implements Verdicts {
+  readonly #wiring: DeliverWiring;
+  readonly #options: Consumption;
+  readonly #clock: Clock;
+  readonly #interceptors: readonly Interceptor[];
+  readonly #feed: Feed;
+  readonly #ownership: Ownership;
+  readonly #backlog: Backlog<Entry>;
+  readonly #copies: Copies<Entry>;
+  readonly #runs = new Chain<Run>();
+  readonly #window: Window;
+  readonly #alarm: Alarm;
+  readonly #stopped = new AbortController();
+  readonly #quiet: (() => void)[] = [];
+  #asked = 0;
+  #concurrency: number;
+  #demand = 0;
+  #pumping = false;
+  #paused = false;
+  #closing = false;
+  #reconnecting = false;
+
+  constructor(wiring: DeliverWiring, options: Consumption) {
+    this.#wiring = wiring;
+    this.#options = options;
+    this.#clock = wiring.clock;
+    this.#concurrency = options.concurrency;
+    this.#interceptors = wiring.interceptors.filter((interceptor) => interceptor.handle !== undefined);
+    this.#window = new Window(this.#clock, this.#concurrency * (options.batch?.max ?? 1));
+    this.#alarm = new Alarm(this.#clock, () => this.#ring());
+    const { topic, group, from } = options;
+    this.#backlog = new Backlog(options.batch, (entry) => entry.state === "waiting");
+    this.#copies = new Copies({
+      clock: this.#clock,
+      topic: topic.wire,
+      group: group ?? "",
+      publish: (record, timeoutMs) => wiring.publish.publishRecord(record, record.key && laneOf(record.key), timeoutMs),
+      wanted: (entry) => entry.state === "copying",
+      stored: (entry, reason) => {
+        if (reason !== undefined) this.#emit({ type: "dead-letter", id: entry.id, reason });
+        this.#ownership.settle(entry);
+      },
+      over: (entry) => this.#left(entry),
+      failed: (entry, to, error) => this.#emit({ type: "copy-failed", id: entry.id, to, error }),
+    });
+    this.#feed = new Feed({
+      adapter: wiring.adapter,
+      topic: topic.wire,
+      group,
+      from,
+      credit: CREDIT,
+      connection: wiring.connection,
+      clock: this.#clock,
+      events: {
+        lost: (shard, reason) => this.#ownership.loseShard(shard, reason),
+        state: (shard, state) => this.#emit({ type: "shard", shard, state }),
+        dataLoss: (shard, lostFrom, to, missing) => this.#dataLoss(shard, lostFrom, to, missing),
+      },
+      room: () => this.#room(),
+      accept: (deliveries) => this.#accept(deliveries),
+      cut: (reason) => {
+        if (group !== undefined) this.#ownership.loseShard(undefined, reason);
+      },
+      state: (state) => {
+        this.#reconnecting = state === "reconnecting";
+      },
+      died: (error) => wiring.died(error),
+    });
+    this.#ownership = new Ownership({
+      clock: this.#clock,
+      broadcast: group === undefined,
+      unit: topic.capabilities.settle.unit,
+      lease: topic.capabilities.lease,
+      side: () => this.#feed.subscription,
+      lost: (entry, was) => this.#lost(entry, was),
+      told: (deliveries, shard, reason) => {
+        this.#backlog.forget((entry) => entry.state === "lost");
+        this.#emit({ type: "lost", shard, reason, deliveries });
+      },
+      settled: () => {
+        this.#feed.wake();
+        this.#hush();
+      },
+      ackFailed: (error) => this.#ackFailed(error),
+    });
+  }
+
+  /** Subscribes; resolves to whether the group was created, once its start is durable. */
+  start(): Promise<boolean> {
+    return this.#feed.start();
+  }
+
+  get state(): "running" | "paused" | "reconnecting" | "stalled" {
+    if (this.#reconnecting) return "reconnecting";
+    if (this.#paused) return "paused";
+    return this.#backlog.held >= this.#options.topic.capabilities.hold.maxUnacked ? "stalled" : "running";
+  }
+
+  get inFlight(): number {
+    return this.#runs.size;
+  }
+
+  get oldestInFlightMs(): number {
+    return this.#runs.first === undefined ? 0 : this.#clock.monotonic() - this.#runs.first.startedAt;
+  }
+
+  /** Deliveries owned but for those that wait for their next attempt, and copies on their way: 0 means that nothing happens by itself. */
+  get busy(): number {
+    return this.#ownership.size - this.#backlog.held + this.#copies.pending + this.#runs.size;
+  }
+
+  set concurrency(concurrency: number) {
+    this.#concurrency = concurrency;
+    this.#window.concurrency = concurrency * (this.#options.batch?.max ?? 1);
+    this.#pump();
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#pump();
+  }
+
+  /** Streams: one more run may start. */
+  pull(): void {
+    this.#demand++;
+    this.#pump();
+  }
+
+  async flush(): Promise<void> {
+    await this.#ownership.flush();
+    await this.#feed.subscription?.flush();
+  }
+
+  /** Drains until `deadline` (monotonic ms), then aborts what still runs; hands back the rest. */
+  async close(deadline: number): Promise<void> {
+    this.#closing = true;
+    await this.#feed.stop();
+    await this.#ownership.handBack(this.#backlog.drain());
+    if (this.#options.manual) this.#abandon("the stream was closed");
+    const timer = this.#clock.timer(Math.max(0, deadline - this.#clock.monotonic()), () => {
+      this.#abandon("the close deadline passed");
+      this.#stopped.abort();
+      this.#copies.stop();
+      this.#hush();
+    });
+    while (!this.#stopped.signal.aborted && this.#runs.size + this.#copies.pending > 0) {
+      await new Promise<void>((resolve) => this.#quiet.push(resolve));
+    }
+    await this.#ownership.flush();
+    timer.cancel();
+    await this.#ownership.handBack(this.#ownership.all());
+    this.#stopped.abort();
+    this.#copies.stop();
+    this.#alarm.cancel();
+    this.#ownership.stop();
+    const side = this.#feed.subscription;
+    await side?.flush().catch(() => {});
+    await side?.close().catch(() => {});
+  }
+
+  /** Waits no longer for handlers: their signals abort, what they have not settled is handed back. */
+  #abandon(reason: string): void {
+    for (const run of [...this.#runs]) {
+      run.over = true;
+      this.#runs.remove(run);
+      run.abort(new BrokerError("CLOSED", `The subscription is closing: ${reason}.`, { details: undefined, topic: this.#options.topic.name }));
+    }
+    this.#hush();
+  }
+
+  // ---- receive
+  #room(): number {
+    this.#asked = this.#paused || this.#closing ? 0 : this.#window.room(this.#ownership.size, this.#ownership.bytes);
+    return this.#asked;
+  }
+
+  #accept(deliveries: readonly WireDelivery[]): void {
+    const { topic, order } = this.#options;
+    const idle = this.#backlog.dry && this.#runs.size < this.#concurrency;
+    const now = this.#clock.monotonic();
+    for (const wire of deliveries) {
+      const lane = order === "none" ? undefined : order === "topic" ? "" : wire.key === undefined ? undefined : laneOf(wire.key);
+      const entry = new Entry(wire, idOf(wire, topic.wire), lane, now);
+      this.#ownership.add(entry);
+      if (!this.#closing) this.#backlog.add(entry);
+    }
+    if (!idle) this.#window.settle();
+    else if (deliveries.length >= this.#asked) this.#window.starved();
+    this.#ownership.watch();
+    this.#pump();
+  }
+
+  // ---- lane
+  #pump(): void {
+    if (this.#pumping) return;
+    this.#pumping = true;
+    while (!this.#paused && !this.#closing && (this.#options.manual ? this.#demand > 0 : this.#runs.size < this.#concurrency)) {
+      const entries = this.#backlog.take(this.#clock.monotonic());
+      if (entries === undefined) break;
+      this.#start(entries);
+    }
+    this.#pumping = false;
+    this.#alarm.at(this.#backlog.due);
+    this.#feed.wake();
+  }
+
+  // ---- decode
+  #start(entries: readonly Entry[]): void {
+    if (this.#options.manual) this.#demand--;
+    const run = new Run(entries, this.#clock.monotonic(), this.#options.timeoutMs);
+    this.#runs.add(run);
+    this.#alarm.at(run.deadline);
+    let slow: Promise<unknown>[] | undefined;
+    const payloads: unknown[] = [];
+    for (const entry of entries) {
+      entry.state = "running";
+      const payload = decodePayload(this.#options.topic, entry.wire.body);
+      payloads.push(payload);
+      if (payload instanceof Promise) slow = [...(slow ?? []), payload];
+    }
+    if (slow === undefined) this.#handle(run, payloads);
+    else void Promise.all(payloads).then((settled) => this.#handle(run, settled));
+  }
+
+  // ---- trace, interceptors, handler
+  #handle(run: Run, payloads: readonly unknown[]): void {
+    for (let n = 0; n < run.entries.length; n++) {
+      const entry = run.entries[n] as Entry;
+      const payload = payloads[n];
+      const attempt = entry.attempt;
+      entry.runs++;
+      if (payload instanceof Undecodable) this.#keep(entry, payload.reason, payload.error);
+      else run.views.push(deliveryView(this.#options.topic.name, entry, run, payload, attempt, this));
+    }
+    if (run.over) return;
+    if (run.views.length === 0) {
+      if (this.#options.manual) this.#demand++;
+      return this.#finish(run, undefined);
+    }
+    let outcome: void | PromiseLike<void>;
+    try {
+      outcome = deliverTrace.hasSubscribers ? this.#traced(run.views) : intercepted(this.#interceptors, run.views, this.#options.handler);
+    } catch (error) {
+      return this.#finish(run, { error });
+    }
+    if (this.#options.manual) return;
+    if (outcome === undefined || outcome === null || typeof outcome.then !== "function") return this.#finish(run, undefined);
+    outcome.then(
+      () => this.#finish(run, undefined),
+      (error: unknown) => this.#finish(run, { error }),
+    );
+  }
+
+  #traced(views: readonly DeliveryView<unknown>[]): Promise<void> {
+    const { topic, group } = this.#options;
+    const context = { adapter: this.#wiring.adapter, topic: topic.name, group, messages: views };
+    return deliverTrace.tracePromise(async () => intercepted(this.#interceptors, views, this.#options.handler), context);
+  }
+
+  /** A run is over: returned, thrown, or out of time. What its handler settles from now on comes too late. */
+  #finish(run: Run, failure: { readonly error: unknown } | undefined): void {
+    if (run.over) return;
+    run.over = true;
+    this.#runs.remove(run);
+    this.#window.handled(run.views.length);
+    const failed: Entry[] = [];
+    for (const { entry, verdict } of run.views) {
+      if (entry.state !== "running") this.#backlog.leave(entry);
+      else if (verdict !== undefined) this.#apply(entry, verdict);
+      else if (failure !== undefined) failed.push(entry);
+      else {
+        this.#ownership.settle(entry);
+        this.#backlog.leave(entry);
+      }
+    }
+    if (failed.length > 1 && this.#options.batch?.onThrow === "split") this.#split(failed);
+    else if (failed.length > 0) this.#failed(failed, failure?.error, undefined);
+    this.#pump();
+    this.#hush();
+  }
+
+  // ---- verdicts of a delivery in a handler's hands
+  settle(view: DeliveryView<unknown>, verdict: Verdict): Promise<void> {
+    const { entry, run } = view;
+    let answer = Promise.resolve();
+    if (verdict.kind === "ack") {
+      answer = new Promise<void>((resolve, reject) => {
+        entry.awaiting = { resolve, reject };
+      });
+      // At once, but its lane stays closed while the handler runs: no two handlers at one key.
+      this.#ownership.settle(entry);
+    }
+    if (!this.#options.manual) return answer;
+    if (verdict.kind === "ack") this.#backlog.leave(entry);
+    else this.#apply(entry, verdict);
+    if (byHand(run)) this.#endByHand(run);
+    return answer;
+  }
+
+  #endByHand(run: Run): void {
+    if (run.over) return;
+    run.over = true;
+    this.#runs.remove(run);
+    this.#window.handled(run.views.length);
+    this.#pump();
+    this.#hush();
+  }
+
+  async extend(view: DeliveryView<unknown>, ms: number): Promise<void> {
+    view.run.deadline = Math.max(view.run.deadline, this.#clock.monotonic() + ms);
+    if (!(await this.#ownership.extend(view.entry, ms))) throw lostError(view.entry);
+  }
+
+  #apply(entry: Entry, verdict: Verdict): void {
+    if (verdict.kind === "reject") this.#keep(entry, verdict.reason, undefined);
+    else if (verdict.kind === "nack") this.#failed([entry], verdict.error, verdict.delayMs);
+  }
+
+  // ---- retry
+  /** One message of a failed batch may be the cause: each goes again by itself, in order. */
+  #split(entries: readonly Entry[]): void {
+    for (const entry of entries) {
+      entry.failures++;
+      entry.firstFailedAt ||= this.#clock.now();
+      entry.state = "buffered";
+    }
+    this.#backlog.split(entries);
+  }
+
+  #failed(entries: readonly Entry[], error: unknown, delayMs: number | undefined): void {
+    const { retry, group, deadLetter } = this.#options;
+    const again: Entry[] = [];
+    let pause = 0;
+    for (const entry of entries) {
+      entry.failures++;
+      entry.firstFailedAt ||= this.#clock.now();
+      const heldMs = this.#clock.monotonic() - entry.receivedAt;
+      const decision = retry.decide({ error, failures: entry.failures, delayMs, heldMs, held: this.#backlog.held + 1 });
+      const dropped = decision.do === "dead-letter" && (group === undefined || deadLetter === "drop");
+      this.#emit({ type: "failed", id: entry.id, attempt: entry.attempt - 1, error, next: dropped ? "drop" : decision.do });
+      if (decision.do === "again") {
+        entry.state = "waiting";
+        again.push(entry);
+        pause = Math.max(pause, decision.delayMs);
+      } else if (decision.do === "requeue") {
+        entry.state = "copying";
+        this.#copies.requeue(entry, decision.delayMs);
+      } else this.#keep(entry, decision.reason, error);
+    }
+    if (again.length === 0) return;
+    this.#backlog.again(again, this.#clock.monotonic() + pause);
+    this.#alarm.at(this.#backlog.due);
+  }
+
+  // ---- dead letter
+  #keep(entry: Entry, reason: string, error: unknown): void {
+    const { group, deadLetter } = this.#options;
+    if (group !== undefined && deadLetter === "keep") {
+      entry.state = "copying";
+      return this.#copies.bury(entry, reason, error);
+    }
+    this.#emit({ type: "dropped", id: entry.id, reason });
+    this.#ownership.settle(entry);
+    this.#left(entry);
+  }
+
+  #left(entry: Entry): void {
+    this.#backlog.leave(entry);
+    this.#pump();
+    this.#hush();
+  }
+
+  // ---- settle
+  /** An ack met an error: worth another try while the link can come back and the delivery is ours. */
+  async #ackFailed(raw: unknown): Promise<"again" | "lost"> {
+    const { adapter, connection } = this.#wiring;
+    const error = fromDriver(connection.driver, raw, { adapter, doing: "acknowledge on", topic: this.#options.topic.wire });
+    if (!error.retryable || this.#stopped.signal.aborted) return "lost";
+    await sleep(this.#clock, ACK_PAUSE_MS, this.#stopped.signal);
+    return "again";
+  }
+
+  /** No longer ours. A running handler keeps its lane until it returns or its time is over. */
+  #lost(entry: Entry, was: Entry["state"]): void {
+    if (was === "waiting") this.#backlog.leave(entry);
+    if (was !== "running") return;
+    for (const run of this.#runs) {
+      if (!run.entries.includes(entry)) continue;
+      run.abort(lostError(entry));
+      if (this.#options.manual && byHand(run)) {
+        for (const other of run.entries) this.#backlog.leave(other);
+        this.#endByHand(run);
+      }
+    }
+  }
+
+  #dataLoss(shard: ShardId, from: Place | undefined, to: Place | undefined, missing: number | undefined): void {
+    const { topic, group, onDataLoss } = this.#options;
+    this.#emit({ type: "data-loss", shard, from, to, missing });
+    const level = group === undefined ? topic.capabilities.delivery.broadcast : topic.capabilities.delivery.group;
+    // Where losing is what the backend promises, it is counted and reported, and no reason to stop.
+    if (onDataLoss === "skip" || level === "at-most-once") return;
+    const text = `[${this.#wiring.adapter}] Messages of "${topic.name}" were gone before ${group === undefined ? "this reader" : `group "${group}"`} had them (shard ${shard}${from === undefined ? "" : `, from ${from}`}${to === undefined ? "" : ` to ${to}`}). Subscribe with onDataLoss: "skip" to go on behind them.`;
+    this.#wiring.died(new BrokerError("DATA_LOSS", text, { details: { from, to }, adapter: this.#wiring.adapter, topic: topic.name }));
+  }
+
+  /** Due retries, filled batches, handlers out of time: one timer for all. */
+  #ring(): void {
+    const now = this.#clock.monotonic();
+    for (const run of this.#runs) {
+      if (run.deadline > now) this.#alarm.at(run.deadline);
+      else this.#timeOut(run);
+    }
+    this.#pump();
+  }
+
+  #timeOut(run: Run): void {
+    const { timeoutMs, topic } = this.#options;
+    const error = new BrokerError("TIMEOUT", `A handler of "${topic.name}" has not returned within ${timeoutMs} ms.`, { details: undefined, topic: topic.name });
+    run.abort(error);
+    for (const { entry, attempt } of run.views) this.#emit({ type: "timeout", id: entry.id, attempt, timeoutMs });
+    if (!this.#options.manual) return this.#finish(run, { error });
+    for (const { entry, verdict } of run.views) {
+      if (verdict === undefined && entry.state === "running") this.#failed([entry], error, undefined);
+    }
+    this.#endByHand(run);
+  }
+
+  #hush(): void {
+    if (this.#runs.size + this.#copies.pending === 0) for (const resolve of this.#quiet.splice(0)) resolve();
+  }
+
+  #emit(event: Parameters<Telemetry["emit"]>[0]): void {
+    this.#wiring.telemetry.emit({ topic: this.#options.topic.name, group: this.#options.group, ...event });
+  }
+}
+
+/** Everything of a stream's run has its verdict, or is somebody else's. */
+function byHand(run: Run): boolean {
+  return run.views.every((view) => view.verdict !== undefined || view.entry.state === "lost");
+}

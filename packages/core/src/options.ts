@@ -1,0 +1,142 @@
+import type { AdapterFactory } from "./driver/adapter.ts";
+import type { Features } from "./driver/capabilities.ts";
+import { invalidArgument } from "./errors.ts";
+import type { Delivery, Receipt } from "./message.ts";
+import type { Start } from "./position.ts";
+
+export type { Features };
+export type Feature = keyof Features;
+/** The names of the features that are not known to be absent. */
+export type FeaturesOf<C extends Features> = { [K in Feature]: C[K] extends false ? never : K }[Feature];
+
+export interface PublishOptions {
+  key?: string | undefined;
+  /** Default: a new unique id. Give your own to make a retry of yours the same message. */
+  id?: string | undefined;
+  headers?: Readonly<Record<string, string>> | undefined;
+  delayMs?: number | undefined;
+  ttlMs?: number | undefined;
+  priority?: number | undefined;
+  /** How long `publish` may take, retries included. */
+  timeoutMs?: number | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+export interface Retry {
+  /** Handler runs including the first. */
+  attempts?: number | undefined;
+  backoffMs?: { readonly initial: number; readonly factor: number; readonly max: number } | undefined;
+  jitter?: "full" | "none" | undefined;
+  /** False: no further attempt, dead letter now. */
+  retryIf?: ((error: unknown) => boolean) | undefined;
+  /** in-place keeps the key's order and blocks only that key; requeue blocks nothing and gives up the order of that message. */
+  mode?: "in-place" | "requeue" | undefined;
+  /** What happens when in-place retry reaches the backend's holding bound. */
+  then?: "dead-letter" | "requeue" | undefined;
+}
+
+export interface ConsumeOptions {
+  /** Where a new group starts; one that exists keeps its place. */
+  from?: Start | undefined;
+  concurrency?: number | undefined;
+  /** Time for one handler run; its signal aborts then and the run counts as failed. */
+  timeoutMs?: number | undefined;
+  order?: "key" | "topic" | "none" | undefined;
+  retry?: Retry | undefined;
+  deadLetter?: "keep" | "drop" | undefined;
+  onDataLoss?: "fail" | "skip" | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+export type SubscribeOptions = ConsumeOptions & ({ group: string } | { broadcast: true });
+
+export interface BatchOptions extends ConsumeOptions {
+  group: string;
+  /** Most messages in one batch. */
+  max: number;
+  /** How long a batch waits to fill once it has its first message. Default 0. */
+  waitMs?: number | undefined;
+  /** `"split"` retries the messages of a failed batch one by one, `"whole"` together. */
+  onThrow?: "split" | "whole" | undefined;
+}
+
+/** Wraps both lines: publish runs after the checks and before the trace, handle after decode around the handler. */
+export interface Interceptor {
+  publish?(record: { topic: string; payload: unknown; headers: Record<string, string> }, next: () => Promise<Receipt>): Promise<Receipt>;
+  handle?(message: Delivery<unknown>, next: () => Promise<void>): Promise<void>;
+}
+
+export type Logger = Pick<Console, "info" | "warn" | "error">;
+
+export interface Options {
+  /** Put before every topic's name on the backend: one cluster, several stages. */
+  prefix?: string | undefined;
+  /** create: what is missing is made, nothing is altered. verify: what is missing or differs is an error. off: no look at all. */
+  provision?: "create" | "verify" | "off" | undefined;
+  use?: readonly Interceptor[] | undefined;
+  /** Factories to find a URL's adapter in, instead of importing `@brokerkit/<scheme>`. */
+  adapters?: readonly AdapterFactory[] | undefined;
+  logger?: Logger | undefined;
+  defaults?: { publish?: PublishOptions | undefined; consume?: ConsumeOptions | undefined } | undefined;
+}
+
+/** The defaults, as docs/defaults.md lists them (a test ties the two). */
+export const DEFAULTS = Object.freeze({
+  concurrency: 1,
+  "retry.attempts": 5,
+  "retry.backoffMs": Object.freeze({ initial: 200, factor: 2, max: 30_000 }),
+  "retry.jitter": "full",
+  "retry.mode": "in-place",
+  "retry.then": "dead-letter",
+  order: "key",
+  provision: "create",
+  "publish.timeoutMs": 10_000,
+  "close.deadlineMs": 25_000,
+  timeoutMs: 300_000,
+  deadLetter: "keep",
+  onDataLoss: "fail",
+  from: "latest",
+} as const);
+
+const TOPIC = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,198}[A-Za-z0-9_-])?$/;
+const GROUP = /^[A-Za-z0-9_-]{1,100}$/;
+
+/** Throws `INVALID_ARGUMENT` unless `name` can be a topic on every backend. */
+export function checkTopicName(name: unknown): asserts name is string {
+  if (typeof name === "string" && TOPIC.test(name) && !/\.(retry|dead)$/.test(name) && !name.includes("..")) return;
+  const said = typeof name === "string" ? JSON.stringify(name.slice(0, 80)) : typeof name;
+  throw invalidArgument(
+    "topic",
+    `${said} can't be a topic's name: use 1–200 of A–Z a–z 0–9 . _ -, beginning with a letter or digit, without "..", not ending in ".", ".retry" or ".dead". Wildcards are not supported.`,
+  );
+}
+
+/** Throws `INVALID_ARGUMENT` unless `name` can be a group on every backend. No dots, so that `<topic>.<group>` stays injective. */
+export function checkGroupName(name: unknown): asserts name is string {
+  if (typeof name === "string" && GROUP.test(name)) return;
+  const said = typeof name === "string" ? JSON.stringify(name.slice(0, 80)) : String(name);
+  throw invalidArgument("group", `${said} can't be a group's name: use 1–100 of A–Z a–z 0–9 _ - (no dots).`);
+}
+
+/** Throws `INVALID_ARGUMENT` for keys that `known` does not list: a misspelt option must not be ignored. */
+export function checkKeys(where: string, value: object, known: readonly string[]): void {
+  if (value === null || typeof value !== "object") throw invalidArgument(where, `${where}: options must be an object.`);
+  for (const key of Object.keys(value)) {
+    if (!known.includes(key)) {
+      throw invalidArgument(key, `${where}: there is no option "${key}". Known: ${known.join(", ")}.`);
+    }
+  }
+}
+
+/** Throws `INVALID_ARGUMENT` unless `value` is undefined or a finite number of at least `min`. */
+export function checkNumber(name: string, value: unknown, min: number, whole = false): void {
+  if (value === undefined) return;
+  if (typeof value === "number" && Number.isFinite(value) && value >= min && (!whole || Number.isInteger(value))) return;
+  throw invalidArgument(name, `${name} must be a ${whole ? "whole " : ""}number from ${min}, got ${String(value).slice(0, 40)}.`);
+}
+
+/** Throws `INVALID_ARGUMENT` unless `value` is undefined or one of `choices`. */
+export function checkChoice(name: string, value: unknown, choices: readonly string[]): void {
+  if (value === undefined || choices.includes(value as string)) return;
+  throw invalidArgument(name, `${name} must be ${choices.map((choice) => `"${choice}"`).join(" or ")}, got ${String(value).slice(0, 40)}.`);
+}

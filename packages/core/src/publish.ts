@@ -1,0 +1,388 @@
+import { Batcher } from "./batching/batcher.ts";
+import { Pending } from "./batching/pending.ts";
+import { checkFinal, checkPublish } from "./capability/publishable.ts";
+import { encodeHeaders } from "./codec/headers.ts";
+import { encodeKey } from "./codec/key.ts";
+import type { BoundTopic } from "./definition.ts";
+import type { Clock } from "./driver/adapter.ts";
+import type { PublishResult, WireRecord } from "./driver/wire.ts";
+import { BrokerError, fromDriver, invalidArgument } from "./errors.ts";
+import { Gate } from "./flow/gate.ts";
+import type { Connection } from "./lifecycle/connection.ts";
+import type { Receipt } from "./message.ts";
+import { DEFAULTS, type Interceptor, type PublishOptions } from "./options.ts";
+import { PublishLanes } from "./ordering/publish-lanes.ts";
+import { Alarm } from "./primitives/alarm.ts";
+import { Chain } from "./primitives/chain.ts";
+import { newId } from "./primitives/ids.ts";
+import type { Keepalive } from "./primitives/keepalive.ts";
+import { backoffMs } from "./retry/backoff.ts";
+import { publishTrace } from "./telemetry/events.ts";
+
+/** What waits inside `publish` at the most; who comes later waits outside with nothing encoded. */
+const MAX_WAITING = 20_000;
+const MAX_WAITING_BYTES = 64 * 2 ** 20;
+const RETRY = { initial: 20, factor: 2, max: 1_000 };
+
+export interface PublishWiring {
+  readonly adapter: string;
+  readonly connection: Connection;
+  readonly clock: Clock;
+  readonly keepalive: Keepalive;
+  readonly interceptors: readonly Interceptor[];
+  /** Sees every record as it is handed in, after encoding. */
+  readonly tap: (topic: BoundTopic, record: WireRecord) => void;
+}
+
+/**
+ * THE PUBLISH LINE: check, interceptors, trace, encode, lane, batch, retry, driver. The only file that knows this order.
+ */
+export class PublishLine {
+  readonly #wiring: PublishWiring;
+  readonly #clock: Clock;
+  readonly #connection: Connection;
+  readonly #interceptors: readonly Interceptor[];
+  readonly #gate = new Gate(MAX_WAITING, MAX_WAITING_BYTES);
+  readonly #pending = new Chain<Pending>();
+  readonly #lanes: PublishLanes<Pending>;
+  readonly #batcher: Batcher<Pending>;
+  readonly #calls = new Map<AbortController, number>();
+  readonly #alarm: Alarm;
+  /** Per topic: the last publish that is still on its way to the lanes, so that slow preparation keeps the order of the calls. */
+  readonly #turns = new Map<BoundTopic, Promise<unknown>>();
+  readonly #idle: (() => void)[] = [];
+  #preparing = 0;
+  /** New publishes are refused. */
+  #closed = false;
+  /** Retries are over too. */
+  #ended = false;
+
+  constructor(wiring: PublishWiring) {
+    this.#wiring = wiring;
+    this.#clock = wiring.clock;
+    this.#connection = wiring.connection;
+    this.#interceptors = wiring.interceptors.filter((interceptor) => interceptor.publish !== undefined);
+    this.#alarm = new Alarm(wiring.clock, () => this.#expire());
+    this.#lanes = new PublishLanes(() => this.#connection.capabilities.publish.order === "record");
+    this.#batcher = new Batcher({
+      limits: () => this.#connection.capabilities.publish,
+      admit: (item, batch) => (item.settled ? "drop" : this.#lanes.enter(item, batch) ? "take" : "parked"),
+      send: (items, batch) => this.#send(items, batch),
+    });
+  }
+
+  /** Publishes that have not settled. */
+  get unsettled(): number {
+    return this.#pending.size + this.#preparing;
+  }
+
+  /** Resolves when the backend has confirmed. */
+  publish(topic: BoundTopic, payload: unknown, options: PublishOptions): Promise<Receipt> {
+    try {
+      if (this.#closed) throw this.#connection.closedError();
+      checkPublish(topic, payload, options); // check
+      if (this.#interceptors.length > 0) return this.#intercept(topic, payload, options); // interceptors
+      return this.#trace(topic, payload, options, options.headers);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Publishes a finished record of core's own (dead letter, requeue, redrive): lane, batch, retry. Also retried when in doubt. */
+  publishRecord(record: WireRecord, lane: string | undefined, timeoutMs: number): Promise<Receipt> {
+    const deadline = this.#clock.monotonic() + timeoutMs;
+    const wait = this.#connection.ready();
+    const go = () => this.#enter(new Pending(record, lane && `${record.target.topic}\0${record.target.group ?? ""}\0${lane}`, deadline, true), undefined);
+    return wait === undefined ? go() : wait.then(go);
+  }
+
+  /** Resolves when nothing is waiting or under way. */
+  async flush(): Promise<void> {
+    while (this.unsettled > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  /** Nothing leaves until `resume`: the link is down. */
+  pause(): void {
+    this.#batcher.pause();
+  }
+
+  resume(): void {
+    this.#batcher.resume();
+  }
+
+  /** Refuses new publishes, gives those under way until `deadline` (monotonic ms), then rejects what is left. */
+  async close(deadline: number): Promise<void> {
+    this.#closed = true;
+    if (this.unsettled > 0) {
+      const timer = this.#clock.timer(Math.max(0, deadline - this.#clock.monotonic()), () => {
+        this.#ended = true;
+        for (const item of this.#pending) item.fail(this.#givenUp(item));
+        for (const call of this.#calls.keys()) call.abort();
+      });
+      await this.flush();
+      timer.cancel();
+    }
+    this.#alarm.cancel();
+  }
+
+  // ---- interceptors
+  #intercept(topic: BoundTopic, payload: unknown, options: PublishOptions): Promise<Receipt> {
+    const record = { topic: topic.name, payload, headers: { ...options.headers } };
+    const from = (n: number): (() => Promise<Receipt>) => {
+      let called = false;
+      return async () => {
+        if (called) throw invalidArgument("next", "An interceptor called next() twice: a message is published once.");
+        called = true;
+        const interceptor = this.#interceptors[n];
+        if (interceptor?.publish !== undefined) return interceptor.publish(record, from(n + 1));
+        checkPublish(topic, record.payload, { ...options, headers: record.headers });
+        return this.#trace(topic, record.payload, options, record.headers);
+      };
+    };
+    return from(0)();
+  }
+
+  // ---- trace
+  #trace(topic: BoundTopic, payload: unknown, options: PublishOptions, headers: PublishOptions["headers"]): Promise<Receipt> {
+    if (!publishTrace.hasSubscribers) return this.#prepare(topic, payload, options, headers);
+    const context = { adapter: this.#wiring.adapter, topic: topic.name, key: options.key, headers: { ...headers }, payload };
+    return publishTrace.tracePromise(() => this.#prepare(topic, payload, options, context.headers), context);
+  }
+
+  /** Everything that may take time before encoding: connecting, provisioning, an async schema. At once where there is nothing to wait for. */
+  #prepare(topic: BoundTopic, payload: unknown, options: PublishOptions, headers: PublishOptions["headers"]): Promise<Receipt> {
+    const deadline = this.#clock.monotonic() + (options.timeoutMs ?? DEFAULTS["publish.timeoutMs"]);
+    const ready = topic.ready();
+    const verdict = topic.schema?.["~standard"].validate(payload);
+    const turn = this.#turns.get(topic);
+    if (ready === undefined && turn === undefined && !(verdict instanceof Promise)) {
+      checkVerdict(topic, verdict);
+      return this.#enter(this.#encode(topic, payload, options, headers, deadline), options.signal);
+    }
+    this.#preparing++;
+    let entered: Promise<Receipt> | undefined;
+    const mine = (async () => {
+      const checked = Promise.all([ready, verdict]);
+      checked.catch(() => {});
+      await turn?.catch(() => {});
+      checkVerdict(topic, (await this.#within(checked, deadline, topic))[1]);
+      entered = this.#enter(this.#encode(topic, payload, options, headers, deadline), options.signal);
+      entered.catch(() => {});
+    })().finally(() => {
+      this.#preparing--;
+      if (this.#turns.get(topic) === mine) this.#turns.delete(topic);
+      this.#settledOne();
+    });
+    this.#turns.set(topic, mine);
+    return mine.then(() => entered as Promise<Receipt>);
+  }
+
+  /** Bounds waiting for a connection, provisioning or schema by the record's own deadline. */
+  async #within<T>(work: Promise<T>, deadline: number, topic: BoundTopic): Promise<T> {
+    let timer: { cancel(): void } | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = this.#clock.timer(Math.max(0, deadline - this.#clock.monotonic()), () =>
+        reject(this.#timeout(topic.name, false)),
+      );
+    });
+    try {
+      return await Promise.race([work, late]);
+    } finally {
+      timer?.cancel();
+    }
+  }
+
+  // ---- encode: checks the final record again, after interceptors
+  #encode(topic: BoundTopic, payload: unknown, options: PublishOptions, headers: PublishOptions["headers"], deadline: number): Pending {
+    const keyText = options.key ?? topic.keyOf?.(payload);
+    const key = keyText === undefined ? undefined : encodeKey(keyText);
+    const id = options.id ?? newId();
+    const body = payload === null ? null : topic.codec.encode(payload);
+    const wireHeaders = encodeHeaders(headers, topic.extraHeaders, topic.capabilities.message.maxHeaders);
+    const record: WireRecord = {
+      target: { topic: topic.wire },
+      id,
+      dedupeId: id,
+      key,
+      headers: wireHeaders,
+      body,
+      publishedAt: this.#clock.now(),
+      delayMs: options.delayMs,
+      ttlMs: options.ttlMs,
+      priority: options.priority,
+      failures: undefined,
+    };
+    const lane = topic.order === "topic" ? `${topic.wire}\0` : topic.order === "none" || keyText === undefined ? undefined : `${topic.wire}\0\0${keyText}`;
+    const pending = new Pending(record, lane, deadline, false);
+    checkFinal(this.#wiring.adapter, topic, pending.bytes, record);
+    this.#wiring.tap(topic, record);
+    return pending;
+  }
+
+  // ---- lane, batch
+  #enter(item: Pending, signal: AbortSignal | undefined): Promise<Receipt> {
+    if (signal?.aborted === true) return Promise.reject(this.#aborted(item, signal));
+    const outcome = item.outcome();
+    if (this.#pending.size === 0) this.#wiring.keepalive.hold();
+    this.#pending.add(item);
+    this.#alarm.at(item.deadline);
+    if (signal !== undefined) item.watch(signal, () => item.fail(this.#aborted(item, signal)));
+    item.onSettled = this.#forget;
+    const wait = this.#gate.enter(item.bytes);
+    if (wait === undefined) this.#push(item);
+    else void wait.then(() => this.#push(item));
+    return outcome;
+  }
+
+  #push(item: Pending): void {
+    item.inside = true;
+    if (item.settled) this.#release(item);
+    else this.#batcher.push(item);
+  }
+
+  /** What is on the wire keeps its place inside until its call is over, even if its caller has gone. */
+  #release(item: Pending): void {
+    if (!item.inside || item.busy) return;
+    item.inside = false;
+    this.#gate.leave(item.bytes);
+  }
+
+  readonly #forget = (item: Pending): void => {
+    this.#pending.remove(item);
+    this.#release(item);
+    if (this.#pending.size === 0) this.#wiring.keepalive.release();
+    this.#settledOne();
+  };
+
+  #settledOne(): void {
+    if (this.#idle.length > 0 && this.unsettled === 0) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  // ---- driver
+  async #send(items: Pending[], batch: object): Promise<void> {
+    const call = new AbortController();
+    const records: WireRecord[] = new Array(items.length);
+    let deadline = 0;
+    for (let n = 0; n < items.length; n++) {
+      const item = items[n] as Pending;
+      item.sent = true;
+      item.busy = true;
+      if (item.deadline > deadline) deadline = item.deadline;
+      records[n] = item.record;
+    }
+    this.#calls.set(call, deadline);
+    this.#alarm.at(deadline);
+    const results = await this.#attempt(records, call.signal);
+    this.#calls.delete(call);
+    const again: Pending[] = [];
+    for (let n = 0; n < items.length; n++) {
+      const item = items[n] as Pending;
+      const result = results[n];
+      item.sent = false;
+      if (result?.ok === true) item.succeed(result.place, result.duplicate === true);
+      else this.#failed(item, result, again);
+      if (!item.settled) continue;
+      item.busy = false;
+      this.#release(item);
+    }
+    if (again.length === 0) this.#batcher.pushFirst(this.#lanes.leave(items, batch));
+    else this.#sendAgain(items, again, batch);
+  }
+
+  async #attempt(records: readonly WireRecord[], signal: AbortSignal): Promise<readonly PublishResult[]> {
+    try {
+      return await this.#connection.driver.publish(records, signal);
+    } catch (error) {
+      // A driver must not reject; if one does, nothing is known about its records.
+      return records.map(() => ({ ok: false, error, sent: "maybe" }));
+    }
+  }
+
+  // ---- retry
+  #failed(item: Pending, result: Extract<PublishResult, { ok: false }> | undefined, again: Pending[]): void {
+    const driver = this.#connection.driver;
+    const inDoubt = result?.sent !== "no";
+    if (inDoubt) item.doubt = true;
+    const error = fromDriver(driver, result?.error ?? new Error("the driver gave no result for this record"), {
+      adapter: this.#wiring.adapter,
+      doing: "publish to",
+      topic: item.record.target.topic,
+      inDoubt: item.doubt,
+    });
+    if (error.code === "UNAVAILABLE") this.#connection.failed(error);
+    if (item.settled) return;
+    // A second copy is harmless only where the backend drops it by its dedupeId, or where whoever reads it folds by id.
+    const mayRepeat = !inDoubt || item.foldable || this.#connection.capabilities.dedupe.windowMs > 0;
+    if (error.retryable && mayRepeat && !this.#ended && this.#clock.monotonic() < item.deadline) again.push(item);
+    else item.fail(error);
+  }
+
+  /** Keeps the lanes of what is tried again; everything else of the call lets its lanes go. */
+  #sendAgain(items: readonly Pending[], again: Pending[], batch: object): void {
+    const kept = new Set(again.map((item) => item.lane));
+    this.#batcher.pushFirst(this.#lanes.leave(items.filter((item) => !kept.has(item.lane)), batch));
+    const tries = Math.max(...again.map((item) => ++item.tries));
+    const resend = (): void => {
+      for (const item of again) {
+        item.busy = false;
+        // Its caller may have had its answer (deadline) while it waited here.
+        if (item.settled) this.#release(item);
+      }
+      const parked = this.#lanes.leave(again, batch);
+      this.#batcher.pushFirst([...again.filter((item) => !item.settled), ...parked]);
+    };
+    this.#clock.timer(backoffMs(RETRY, tries, "full"), () => {
+      const ready = this.#connection.ready();
+      if (ready === undefined) return resend();
+      ready.then(resend, (error: BrokerError) => {
+        for (const item of again) item.fail(error);
+        resend();
+      });
+    });
+  }
+
+  // ---- deadlines: one timer for all
+  #expire(): void {
+    const now = this.#clock.monotonic();
+    let next = Number.POSITIVE_INFINITY;
+    for (const item of this.#pending) {
+      if (item.deadline <= now) item.fail(this.#timeout(item.record.target.topic, item.sent || item.doubt));
+      else if (item.deadline < next) next = item.deadline;
+    }
+    for (const [call, deadline] of this.#calls) {
+      if (deadline <= now) call.abort();
+      else if (deadline < next) next = deadline;
+    }
+    if (next !== Number.POSITIVE_INFINITY) this.#alarm.at(next);
+  }
+
+  #timeout(topic: string, inDoubt: boolean): BrokerError {
+    const text = inDoubt
+      ? "no confirmation in time; it may have been stored. Publish again with the same id"
+      : "not sent in time; nothing was stored. The broker may be down or slow";
+    return this.#error("TIMEOUT", topic, text, inDoubt, undefined);
+  }
+
+  #aborted(item: Pending, signal: AbortSignal): BrokerError {
+    const inDoubt = item.sent || item.doubt;
+    return this.#error("ABORTED", item.record.target.topic, inDoubt ? "its signal aborted; it may have been stored" : "its signal aborted before anything was sent", inDoubt, signal.reason);
+  }
+
+  #givenUp(item: Pending): BrokerError {
+    return this.#error("CLOSED", item.record.target.topic, "the broker was closed before the confirmation came", item.sent || item.doubt, undefined);
+  }
+
+  #error(code: "TIMEOUT" | "ABORTED" | "CLOSED", topic: string, text: string, inDoubt: boolean, cause: unknown): BrokerError {
+    const { adapter } = this.#wiring;
+    return new BrokerError(code, `[${adapter}] publish to "${topic}": ${text}.`, { details: undefined, retryable: code === "TIMEOUT", inDoubt, adapter, topic, cause });
+  }
+}
+
+function checkVerdict(topic: BoundTopic, verdict: { readonly issues?: readonly { readonly message: string }[] | undefined } | undefined): void {
+  if (verdict?.issues === undefined) return;
+  const said = verdict.issues.slice(0, 3).map((issue) => issue.message);
+  throw new BrokerError("INVALID_PAYLOAD", `The payload does not fit the schema of "${topic.name}": ${said.join("; ")}. Nothing was sent.`, {
+    details: { issues: verdict.issues },
+    topic: topic.name,
+  });
+}

@@ -1,0 +1,163 @@
+import type { Clock } from "../driver/adapter.ts";
+import type { Subscription } from "../driver/driver.ts";
+import type { Shard } from "../driver/wire.ts";
+import { BrokerError } from "../errors.ts";
+import { Chain } from "../primitives/chain.ts";
+import type { Entry } from "./entry.ts";
+import { Leases } from "./leases.ts";
+import { Settler } from "./settler.ts";
+
+export interface OwnershipWiring {
+  readonly clock: Clock;
+  /** Broadcast readers own nothing: settling is theirs alone. */
+  readonly broadcast: boolean;
+  readonly unit: "message" | "entry" | "prefix";
+  readonly lease: { readonly ms: number; readonly extend: boolean };
+  /** The driver's subscription of the moment. */
+  readonly side: () => Subscription | undefined;
+  /** No longer ours; it was in this state. */
+  readonly lost: (entry: Entry, was: Entry["state"]) => void;
+  readonly told: (entries: number, shard: string, reason: string) => void;
+  readonly settled: () => void;
+  readonly ackFailed: (error: unknown) => Promise<"again" | "lost">;
+}
+
+/** Everything a subscription owns: keeps its leases, settles it, and knows when it is no longer ours. */
+export class Ownership {
+  readonly #wiring: OwnershipWiring;
+  readonly #owned = new Chain<Entry>();
+  readonly #settler: Settler;
+  readonly #leases: Leases<Entry>;
+  #bytes = 0;
+
+  constructor(wiring: OwnershipWiring) {
+    this.#wiring = wiring;
+    this.#settler = new Settler({
+      unit: wiring.unit,
+      ack: (deliveries) => this.#side().ack(deliveries),
+      over: (entry, verdict) => {
+        if (verdict === "settled") this.#over(entry);
+        else this.lose([entry], "somebody else owns it");
+      },
+      failed: wiring.ackFailed,
+    });
+    this.#leases = new Leases({
+      clock: wiring.clock,
+      leaseMs: wiring.broadcast ? 0 : wiring.lease.ms,
+      owned: () => this.#owned,
+      extend: wiring.lease.extend && !wiring.broadcast ? (entries, ms) => this.#extendOnWire(entries, ms) : undefined,
+      expired: (entries) => this.lose(entries, "its lease ran out"),
+    });
+  }
+
+  get size(): number {
+    return this.#owned.size;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  add(entry: Entry): void {
+    this.#owned.add(entry);
+    this.#bytes += entry.bytes;
+    if (!this.#wiring.broadcast) this.#settler.delivered(entry);
+  }
+
+  /** Call after adding: starts the lease clock. */
+  watch(): void {
+    this.#leases.watch();
+  }
+
+  /** Hands it to the settler, unless it is no longer ours: then nothing goes to the wire. */
+  settle(entry: Entry): void {
+    if (entry.state === "lost" || entry.state === "over" || entry.state === "settling") return;
+    if (!this.#wiring.broadcast && entry.leaseUntil <= this.#wiring.clock.monotonic()) return this.lose([entry], "its lease ran out");
+    entry.state = "settling";
+    if (this.#wiring.broadcast) this.#over(entry);
+    else this.#settler.add(entry);
+  }
+
+  /** At least `ms` more; false where it is no longer ours. */
+  extend(entry: Entry, ms: number): Promise<boolean> {
+    return this.#wiring.broadcast ? Promise.resolve(true) : this.#leases.extend(entry, ms);
+  }
+
+  /** All of one ownership (`undefined`: all there is). */
+  loseShard(shard: Shard | undefined, reason: string): void {
+    this.lose([...this.#owned].filter((entry) => shard === undefined || entry.wire.shard === shard), reason);
+  }
+
+  lose(entries: readonly Entry[], reason: string): void {
+    let count = 0;
+    let shard = "";
+    for (const entry of entries) {
+      const was = entry.state;
+      if (was === "lost" || was === "over") continue;
+      entry.state = "lost";
+      count++;
+      shard = entry.wire.shard.id;
+      this.#disown(entry);
+      this.#settler.lost(entry);
+      entry.awaiting?.reject(lostError(entry));
+      this.#wiring.lost(entry, was);
+    }
+    if (count > 0) this.#wiring.told(count, shard, reason);
+  }
+
+  /** Gives back what will not be handled here, in order and without counting a failure. */
+  async handBack(entries: readonly Entry[]): Promise<void> {
+    const items = entries
+      .filter((entry) => entry.state !== "lost" && entry.state !== "over" && entry.state !== "settling")
+      .map((entry) => ({ delivery: entry.wire, delayMs: 0, failures: entry.failures }));
+    for (const entry of entries) {
+      if (entry.state === "lost" || entry.state === "over" || entry.state === "settling") continue;
+      entry.state = "lost";
+      this.#disown(entry);
+    }
+    const side = this.#wiring.side();
+    // Where no native command does it, leaving the subscription does.
+    if (items.length > 0 && !this.#wiring.broadcast) await side?.nack?.(items).catch(() => {});
+  }
+
+  all(): Entry[] {
+    return [...this.#owned];
+  }
+
+  /** Resolves when every ack given so far has its answer. */
+  flush(): Promise<void> {
+    return this.#settler.flush();
+  }
+
+  stop(): void {
+    this.#leases.stop();
+  }
+
+  #over(entry: Entry): void {
+    entry.state = "over";
+    this.#disown(entry);
+    entry.awaiting?.resolve();
+    this.#wiring.settled();
+  }
+
+  #disown(entry: Entry): void {
+    this.#owned.remove(entry);
+    this.#bytes -= entry.bytes;
+  }
+
+  #side(): Subscription {
+    const side = this.#wiring.side();
+    if (side === undefined) throw new Error("settled before subscribed");
+    return side;
+  }
+
+  async #extendOnWire(entries: readonly Entry[], ms: number): ReturnType<NonNullable<Subscription["extend"]>> {
+    const side = this.#side();
+    return (await side.extend?.(entries.map((entry) => entry.wire), ms)) ?? [];
+  }
+}
+
+export function lostError(entry: Entry): BrokerError {
+  const text = `Delivery of "${entry.id}" is no longer ours: its lease or connection was lost, and another member may have it. Nothing was sent.`;
+  return new BrokerError("LOST_OWNERSHIP", text, { details: undefined });
+}

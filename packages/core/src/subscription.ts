@@ -1,0 +1,120 @@
+import type { Consumption } from "./consumption.ts";
+import { DeliverLine, type DeliverWiring } from "./deliver.ts";
+import { BrokerError } from "./errors.ts";
+import { checkNumber, DEFAULTS } from "./options.ts";
+import { type Deferred, deferred } from "./primitives/deferred.ts";
+import type { Keepalive } from "./primitives/keepalive.ts";
+import type { Subscription, SubscriptionState } from "./surface.ts";
+
+/** What a subscription's broker keeps of it. */
+export interface SubscriptionHost {
+  readonly wiring: Omit<DeliverWiring, "died">;
+  readonly keepalive: Keepalive;
+  opened(subscription: RunningSubscription): void;
+  closed(subscription: RunningSubscription): void;
+}
+
+/** A subscription in the application's hands: one delivery line and its end. */
+export class RunningSubscription implements Subscription {
+  readonly #host: SubscriptionHost;
+  readonly #options: Consumption;
+  readonly #line: DeliverLine;
+  readonly #end: Deferred<void> = deferred<void>();
+  #closing: Promise<void> | undefined;
+  #isClosed = false;
+  #created = true;
+
+  private constructor(host: SubscriptionHost, options: Consumption) {
+    this.#host = host;
+    this.#options = options;
+    this.#line = new DeliverLine({ ...host.wiring, died: (error) => void this.#die(error) }, options);
+  }
+
+  /** Resolves once the start of the group, or of this broadcast reader, is fixed. */
+  static async start(host: SubscriptionHost, options: Consumption, signal: AbortSignal | undefined): Promise<RunningSubscription> {
+    const subscription = new RunningSubscription(host, options);
+    subscription.#created = await subscription.#line.start();
+    host.keepalive.hold();
+    host.opened(subscription);
+    if (!subscription.#created && options.from.kind !== "latest") {
+      host.wiring.telemetry.emit({ type: "from-not-used", topic: options.topic.name, group: options.group });
+    }
+    if (signal?.aborted === true) await subscription.close();
+    else signal?.addEventListener("abort", () => void subscription.close(), { once: true });
+    return subscription;
+  }
+
+  get closed(): Promise<void> {
+    return this.#end.promise;
+  }
+
+  get startedFrom(): "created" | "existing" {
+    return this.#created ? "created" : "existing";
+  }
+
+  get state(): SubscriptionState {
+    return {
+      topic: this.#options.topic.name,
+      group: this.#options.group,
+      state: this.#isClosed ? "closed" : this.#line.state,
+      inFlight: this.#line.inFlight,
+      oldestInFlightMs: this.#line.oldestInFlightMs,
+    };
+  }
+
+  /** 0: nothing happens by itself at this point of time. */
+  get busy(): number {
+    return this.#line.busy;
+  }
+
+  setConcurrency(concurrency: number): void {
+    checkNumber("concurrency", concurrency, 1, true);
+    this.#line.concurrency = concurrency;
+  }
+
+  pause(): void {
+    this.#line.pause();
+  }
+
+  resume(): void {
+    this.#line.resume();
+  }
+
+  /** Streams: one more message or batch is wanted. */
+  pull(): void {
+    this.#line.pull();
+  }
+
+  async flush(): Promise<void> {
+    if (this.#isClosed) return;
+    await this.#line.flush();
+  }
+
+  close(o: { deadlineMs?: number | undefined } = {}): Promise<void> {
+    checkNumber("deadlineMs", o.deadlineMs, 0);
+    this.#closing ??= this.#drain(o.deadlineMs ?? DEFAULTS["close.deadlineMs"], undefined);
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #drain(deadlineMs: number, cause: BrokerError | undefined): Promise<void> {
+    await this.#line.close(this.#host.wiring.clock.monotonic() + deadlineMs);
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#host.keepalive.release();
+    this.#host.closed(this);
+    if (cause === undefined) this.#end.resolve();
+    else this.#end.reject(cause);
+  }
+
+  /** Ends by itself: running handlers are told at once. Whoever does not handle `closed` learns of it by the process ending. */
+  async #die(error: BrokerError): Promise<void> {
+    if (this.#closing !== undefined) return;
+    this.#host.wiring.telemetry.emit({ type: "subscription-failed", topic: this.#options.topic.name, group: this.#options.group, error });
+    this.#closing = this.#drain(0, error);
+    await this.#closing;
+  }
+}

@@ -1,0 +1,94 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Check } from "../check.ts";
+import { readSource } from "../source.ts";
+import { adapterNames, filesIn, foldersIn, readManifest } from "../workspace.ts";
+
+const FILES = new Set(
+  "index options capabilities driver publisher subscription cursor admin mapping errors native client"
+    .split(" ")
+    .map((name) => `${name}.ts`),
+);
+const REQUIRED = ["package.json", "README.md", "harness.ts", "src/index.ts", "src/capabilities.ts", "test/conformance.test.ts"];
+/** Lines of code of one driver; comments and blank lines do not count, so that explaining is free. */
+const DRIVER_LINES = 900;
+const SUITE_LINES = 20;
+
+/** `redis+pubsub` allows the factory names redisPubsub and redisPubSub: compared without case and separators. */
+const plain = (name: string): string => name.replace(/[^A-Za-z0-9]/g, "").toLowerCase();
+
+function shape(root: string, name: string): string[] {
+  const folder = `adapters/${name}`;
+  const found: string[] = [];
+  for (const path of REQUIRED) if (!existsSync(join(root, folder, path))) found.push(`${folder}/${path} is missing`);
+
+  const files = filesIn(root, `${folder}/src`);
+  const drivers = new Map<string, number>();
+  for (const path of files) {
+    const parts = path.slice(`${folder}/src/`.length).split("/");
+    const last = parts.at(-1) ?? "";
+    // scripts/ holds what runs inside the backend and belongs to the driver that it lies in.
+    const scripts = parts.indexOf("scripts");
+    const place = scripts === -1 ? parts : parts.slice(0, scripts + 1);
+    const driver = place.length === 2 && place[1] !== "scripts" && place[0] !== "scripts" ? (place[0] ?? "") : "";
+    const shaped = scripts === -1 ? place.length <= 2 && FILES.has(last) : scripts <= 1;
+    if (!shaped) {
+      found.push(`${path}: every adapter has the same file names (${[...FILES].join(", ")}, scripts/, one folder per further driver)`);
+    }
+    const owner = scripts === 1 ? (parts[0] ?? "") : driver;
+    if (path.endsWith(".ts")) drivers.set(owner, (drivers.get(owner) ?? 0) + readSource(root, path).codeLines);
+  }
+  for (const [driver, lines] of drivers) {
+    if (lines > DRIVER_LINES) {
+      const where = driver === "" ? `${folder}/src` : `${folder}/src/${driver}`;
+      found.push(
+        `${where}: ${lines} lines of code (comments and blank lines not counted), at most ${DRIVER_LINES}; what is not native belongs to core`,
+      );
+    }
+  }
+  for (const extra of foldersIn(root, `${folder}/src`)) {
+    if (extra !== "scripts" && !existsSync(join(root, folder, "src", extra, "driver.ts"))) {
+      found.push(`${folder}/src/${extra}/: a folder here is a further driver and has a driver.ts, or is scripts/`);
+    }
+  }
+  if (files.includes(`${folder}/src/index.ts`) && existsSync(join(root, folder, "package.json"))) found.push(...publicNames(root, name));
+
+  const suite = join(root, folder, "test/conformance.test.ts");
+  if (existsSync(suite)) {
+    const lines = readFileSync(suite, "utf8").trimEnd().split("\n").length;
+    if (lines > SUITE_LINES) {
+      found.push(
+        `${folder}/test/conformance.test.ts: ${lines} lines, at most ${SUITE_LINES}; it hands the harness to the suite and nothing else`,
+      );
+    }
+  }
+  return found;
+}
+
+/** index.ts gives one factory per driver, named as the adapter, and types. */
+function publicNames(root: string, name: string): string[] {
+  const path = `adapters/${name}/src/index.ts`;
+  const adapters = new Set(Object.values(readManifest(root, `adapters/${name}`).brokerkit?.schemes ?? {}));
+  if (adapters.size === 0)
+    return [`adapters/${name}/package.json: "brokerkit": { "schemes": { … } } maps each URL scheme to an adapter's name`];
+  const factories = new Set([...adapters].map(plain));
+  const values = readSource(root, path).exportedValues;
+  const found = values
+    .filter((value) => !factories.has(plain(value)))
+    .map((value) => `${path}: exports ${value}; an adapter exports its factory (${[...adapters].join(", ")}) and types`);
+  for (const adapter of adapters) {
+    if (!values.some((value) => plain(value) === plain(adapter))) found.push(`${path}: exports no factory named as the adapter ${adapter}`);
+  }
+  return found;
+}
+
+/** All adapters whose folders differ from the common shape. */
+export function adapterShape(root: string): string[] {
+  return adapterNames(root).flatMap((name) => shape(root, name));
+}
+
+const check: Check = {
+  name: "every adapter has the same shape",
+  run: async (root) => adapterShape(root),
+};
+export default check;

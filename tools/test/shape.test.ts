@@ -1,0 +1,90 @@
+import { describe, expect, test } from "vitest";
+import { adapterShape } from "../checks/adapter-shape.ts";
+import { tree } from "./tree.ts";
+
+const manifest = (schemes: Readonly<Record<string, string>>): string =>
+  JSON.stringify({ name: "@brokerkit/demo", version: "0.1.0", brokerkit: { schemes } });
+
+const GOOD: Readonly<Record<string, string>> = {
+  "adapters/demo/package.json": manifest({ demo: "demo", demos: "demo" }),
+  "adapters/demo/README.md": "# demo\n",
+  "adapters/demo/harness.ts": "",
+  "adapters/demo/src/index.ts": `export { demo } from "./driver.ts"; export type { DemoOptions } from "./options.ts";`,
+  "adapters/demo/src/options.ts": "",
+  "adapters/demo/src/capabilities.ts": "",
+  "adapters/demo/src/driver.ts": "",
+  "adapters/demo/src/scripts/claim.ts": "",
+  "adapters/demo/test/conformance.test.ts": "run();\n",
+};
+
+const check = (files: Readonly<Record<string, string | undefined>>): string[] => {
+  const kept = Object.entries({ ...GOOD, ...files }).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  return adapterShape(tree(Object.fromEntries(kept)));
+};
+
+const lines = (count: number): string => "export const a = 1;\n".repeat(count);
+
+test("an adapter of the common shape passes", () => expect(check({})).toEqual([]));
+
+test("a second driver in a folder of its own passes", () => {
+  const files = {
+    "adapters/demo/package.json": manifest({ demo: "demo", "demo+live": "demo+live" }),
+    "adapters/demo/src/index.ts": "export const demo = 1; export const demoLive = 2;",
+    "adapters/demo/src/live/driver.ts": lines(900),
+    "adapters/demo/src/live/scripts/claim.lua": "",
+    "adapters/demo/src/driver.ts": lines(800),
+  };
+  expect(check(files)).toEqual([]);
+});
+
+describe("is refused:", () => {
+  test.each(["README.md", "harness.ts", "src/capabilities.ts", "test/conformance.test.ts"])("a missing %s", (path) => {
+    expect(check({ [`adapters/demo/${path}`]: undefined })).toEqual([`adapters/demo/${path} is missing`]);
+  });
+
+  test("a missing index.ts", () => {
+    expect(check({ "adapters/demo/src/index.ts": undefined })).toEqual(["adapters/demo/src/index.ts is missing"]);
+  });
+
+  test.each(["src/connection.ts", "src/live/pool.ts", "src/live/deep/driver.ts", "src/live/deep/scripts/claim.ts"])(
+    "the name %s",
+    (path) => {
+      const found = check({ [`adapters/demo/${path}`]: "", "adapters/demo/src/live/driver.ts": "" });
+      expect(found).toHaveLength(1);
+      expect(found[0]).toMatch(`adapters/demo/${path}: every adapter has the same file names`);
+    },
+  );
+
+  test("a folder that is neither a driver nor scripts", () => {
+    expect(check({ "adapters/demo/src/live/mapping.ts": "" })).toEqual([
+      "adapters/demo/src/live/: a folder here is a further driver and has a driver.ts, or is scripts/",
+    ]);
+  });
+
+  test("more than 900 lines of code, where comments do not count", () => {
+    expect(check({ "adapters/demo/src/driver.ts": lines(899) + "// why\n".repeat(500) })).toEqual([]);
+    const found = check({ "adapters/demo/src/driver.ts": lines(500), "adapters/demo/src/scripts/claim.ts": lines(400) });
+    expect(found).toHaveLength(1);
+    expect(found[0]).toMatch("adapters/demo/src: 901 lines of code");
+  });
+
+  test("an export that is neither the factory nor a type", () => {
+    const found = check({ "adapters/demo/src/index.ts": "export const demo = 1; export class Driver {}; export interface Options {}" });
+    expect(found).toEqual(["adapters/demo/src/index.ts: exports Driver; an adapter exports its factory (demo) and types"]);
+  });
+
+  test("a driver without its factory", () => {
+    expect(check({ "adapters/demo/package.json": manifest({ demo: "demo", "demo+live": "demo+live" }) })).toEqual([
+      "adapters/demo/src/index.ts: exports no factory named as the adapter demo+live",
+    ]);
+  });
+
+  test("a manifest without schemes", () => {
+    expect(check({ "adapters/demo/package.json": JSON.stringify({ name: "@brokerkit/demo", version: "0.1.0" }) })).toHaveLength(1);
+  });
+
+  test("a conformance test of more than 20 lines", () => {
+    expect(check({ "adapters/demo/test/conformance.test.ts": "run();\n".repeat(20) })).toEqual([]);
+    expect(check({ "adapters/demo/test/conformance.test.ts": "run();\n".repeat(21) })).toHaveLength(1);
+  });
+});
