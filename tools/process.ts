@@ -11,7 +11,8 @@ export interface Ran {
 
 export interface RunOptions {
   readonly cwd?: string;
-  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** The whole environment; this process's own by default. */
+  readonly env?: NodeJS.ProcessEnv;
   /** After so long the process and its children are ended, and that is what `code` and `output` say. */
   readonly timeoutMs?: number;
 }
@@ -64,7 +65,7 @@ export function run(file: string, args: readonly string[], options: RunOptions =
   return new Promise((resolve, reject) => {
     const child = start(file, args, {
       cwd: options.cwd ?? ROOT,
-      env: { ...process.env, ...options.env },
+      env: options.env ?? process.env,
       stdio: ["ignore", "pipe", "pipe"],
     });
     let output = "";

@@ -126,7 +126,7 @@ function install() {
   const npm = process.env["npm_execpath"];
   const flags = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--loglevel=error"];
   const windows = process.platform === "win32";
-  const [file, args] = npm !== undefined && /\.c?js$/.test(npm) ? [process.execPath, [npm, ...flags]] : ["npm", flags];
+  const [file, args] = npm?.endsWith("npm-cli.js") ? [process.execPath, [npm, ...flags]] : ["npm", flags];
   const began = Date.now();
   const done = spawnSync(file, args, { cwd: ROOT, encoding: "utf8", shell: windows && file === "npm", maxBuffer: 64 * 1024 * 1024 });
   if (done.error !== undefined || done.status !== 0) {

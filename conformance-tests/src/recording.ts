@@ -26,6 +26,8 @@ export interface WireCall {
   readonly records: readonly WireRecord[];
   readonly deliveries: readonly WireDelivery[];
   readonly request: SubscribeRequest | undefined;
+  /** What `receive` was asked for at the most. */
+  readonly max: number;
   publishResults: readonly PublishResult[];
   settleResults: readonly SettleResult[];
   received: readonly WireDelivery[];
@@ -52,7 +54,7 @@ export interface Recorded {
   of(operation: string, topic?: string): readonly WireCall[];
 }
 
-type CallDetails = Partial<Pick<WireCall, "topic" | "group" | "records" | "deliveries" | "request">>;
+type CallDetails = Partial<Pick<WireCall, "topic" | "group" | "records" | "deliveries" | "request" | "max">>;
 
 class Recorder {
   readonly calls: WireCall[] = [];
@@ -73,6 +75,7 @@ class Recorder {
       records: details.records ?? [],
       deliveries: details.deliveries ?? [],
       request: details.request,
+      max: details.max ?? 0,
       publishResults: [],
       settleResults: [],
       received: [],
@@ -161,7 +164,7 @@ function recordSubscription(inner: Subscription, request: SubscribeRequest, reco
       const next = (): Promise<readonly WireDelivery[]> => inner.receive(max, waitMs, signal);
       return recorder.call(
         "receive",
-        whose,
+        { ...whose, max },
         () => tap.receive?.(next) ?? next(),
         (call, deliveries) => {
           call.received = deliveries;

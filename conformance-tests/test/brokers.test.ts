@@ -69,7 +69,13 @@ describe("a private broker", () => {
     let data = "";
     const recipe = {
       ...redis,
-      process: { ...recipeProcess, args: (place) => recipeProcess.args({ ...place, data: (data = place.data) }) },
+      process: {
+        ...recipeProcess,
+        args: (place) => {
+          data = place.data;
+          return recipeProcess.args(place);
+        },
+      },
     } satisfies BrokerRecipe;
     const broker = await start(recipe);
     expect(existsSync(data)).toBe(true);

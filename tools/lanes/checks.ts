@@ -36,7 +36,10 @@ export const STATIC_STEPS: Readonly<Record<string, readonly { readonly name: str
     },
   ],
   lint: [
-    { name: "format and lint hold", command: [bin("@biomejs", "biome", "bin", "biome"), "ci", "--colors=off", "--max-diagnostics=50"] },
+    {
+      name: "format and lint hold",
+      command: [bin("@biomejs", "biome", "bin", "biome"), "ci", "--colors=off", "--reporter=concise", "--max-diagnostics=50"],
+    },
   ],
 };
 
@@ -45,7 +48,8 @@ export async function runStatic(report: Report, steps: readonly string[]): Promi
     for (const { name, command } of STATIC_STEPS[step] ?? []) {
       await report.measure(step, name, async () => {
         const { code, output } = await run(process.execPath, command);
-        return code === 0 ? [] : [tail(output, 60)];
+        if (code === 0) return [];
+        return step === "lint" ? [tail(output, 60), "npm run format fixes what can be fixed safely"] : [tail(output, 60)];
       });
     }
   }

@@ -154,7 +154,9 @@ export class Client {
     }
   }
 
+  /** Closes all readers, then the file. */
   async close(): Promise<void> {
+    await Promise.allSettled([...this.#listeners].map(({ reader }) => reader.close()));
     await this.#nextSync?.catch(() => {});
     await this.#syncing?.catch(() => {});
     this.#release();
@@ -330,6 +332,11 @@ export class Client {
     if (this.#bell !== -1) writeSync(this.#bell, ".", 0);
   }
 
+  /** Has every reader look whether what it owns is still its own. */
+  recheck(): void {
+    for (const listener of this.#listeners) listener.ring(true);
+  }
+
   listen(listener: Listener): void {
     this.#listeners.add(listener);
     if (this.#listeners.size === 1) this.#listen(true);
@@ -392,25 +399,34 @@ function openShared(path: string, flags: number): number {
   }
 }
 
+/** What reads a topic: closed with the connection, and told at each change whether another connection may have made it. */
+export interface Reader {
+  close(): void | Promise<void>;
+  heard?(elsewhere: boolean): void;
+}
+
 /** One reader's ear for the changes of one topic. */
 export class Listener {
   readonly topic: number;
+  readonly reader: Reader;
   readonly #client: Client;
-  readonly #heard: (elsewhere: boolean) => void;
   #rung = false;
   #wake: (() => void) | undefined;
 
-  /** `heard`: called at each change; `elsewhere` if another connection made it, to whatever topic. */
-  constructor(client: Client, topic: number, heard: (elsewhere: boolean) => void = () => {}) {
+  constructor(client: Client, topic: number, reader: Reader) {
     this.#client = client;
     this.topic = topic;
-    this.#heard = heard;
+    this.reader = reader;
     client.listen(this);
   }
 
   ring(elsewhere: boolean): void {
     this.#rung = true;
-    this.#heard(elsewhere);
+    try {
+      this.reader.heard?.(elsewhere);
+    } catch {
+      // The file is busy: what the reader does next will see it.
+    }
     this.#wake?.();
   }
 

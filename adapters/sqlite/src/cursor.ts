@@ -3,8 +3,8 @@ import { type Client, Listener } from "./client.ts";
 import { noTopic } from "./errors.ts";
 import { cutAt, delivery, type Handed, type MessageRow, type Ownership, placeOf, seqOf, TOPIC_SHARD } from "./mapping.ts";
 import { findLog, type Log, logById, promote } from "./scripts/append.ts";
-import { beginning, firstSince } from "./scripts/start.ts";
 import { SEQ } from "./scripts/schema.ts";
+import { beginning, firstSince } from "./scripts/start.ts";
 
 const READ = `SELECT ${SEQ} AS seq, id, published, klen, hlen, data FROM messages
   WHERE pos BETWEEN (?1 << 44) + ?2 AND (?1 << 44) + ?3 AND (expires IS NULL OR expires > ?4) ORDER BY pos LIMIT ?5`;
@@ -30,7 +30,7 @@ export class LogReader {
     this.#topic = topic;
     this.#lost = lost;
     this.#ownership = { shard, log: log.id, token: 0, leaseUntil: Number.POSITIVE_INFINITY };
-    this.#listener = new Listener(client, log.id);
+    this.#listener = new Listener(client, log.id, this);
     this.#next = next;
     this.end = log.last;
   }
@@ -98,6 +98,11 @@ export class LogReader {
     // What is missing up to here has expired or been compacted away.
     if (found.length < max) this.#next = Math.max(this.#next, to + 1);
     return found;
+  }
+
+  /** Has a waiting `read` look again. */
+  nudge(): void {
+    this.#listener.ring(false);
   }
 
   close(): void {
@@ -175,6 +180,7 @@ export class Broadcast implements Subscription {
 
   resume(): void {
     this.#paused = false;
+    this.#reader.nudge();
   }
 
   /** Nothing is kept of a broadcast: its place is core's. */

@@ -2,8 +2,8 @@ import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rename, rm } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { claim } from "../faults/claim.ts";
 import { until } from "../faults/until.ts";
-import { claim } from "./claim.ts";
 
 /** The folder for what is fetched once and shared between runs and checkouts. */
 export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string {

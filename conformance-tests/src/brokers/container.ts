@@ -2,8 +2,8 @@ import { existsSync } from "node:fs";
 import { request } from "node:http";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { reservePort } from "../faults/ports.ts";
 import { notOurs } from "./environment.ts";
-import { reservePort } from "./ports.ts";
 import { askVersion, untilReady } from "./ready.ts";
 import type { BrokerOptions, BrokerRecipe, RunningBroker } from "./recipe.ts";
 

@@ -1,22 +1,31 @@
+import type { EffectiveCapabilities } from "./capabilities.ts";
 import { effectiveCapabilities } from "./capability/effective.ts";
 import { featuresOf } from "./capability/features.ts";
 import { checkNarrower, firstNarrowing } from "./capability/narrow.ts";
 import { unsupported } from "./capability/unsupported.ts";
-import type { EffectiveCapabilities } from "./capabilities.ts";
 import type { BoundTopic, TopicDefinition } from "./definition.ts";
 import type { Adapter, Clock } from "./driver/adapter.ts";
 import type { Capabilities } from "./driver/capabilities.ts";
 import type { WireRecord } from "./driver/wire.ts";
 import { BrokerError, fromDriver, invalidArgument } from "./errors.ts";
 import { Connection } from "./lifecycle/connection.ts";
-import { checkKeys, checkNumber, checkTopicName, DEFAULTS, type Feature, type Features, type Options } from "./options.ts";
+import {
+  checkKeys,
+  checkNumber,
+  checkTopicName,
+  DEFAULTS,
+  type Feature,
+  type Features,
+  type Interceptor,
+  type Options,
+} from "./options.ts";
 import { timeoutSignal } from "./primitives/abort.ts";
 import { systemClock } from "./primitives/clock.ts";
 import { Keepalive } from "./primitives/keepalive.ts";
 import { Provisioning } from "./provisioning.ts";
 import { PublishLine } from "./publish.ts";
 import type { Schema } from "./schema.ts";
-import type { RunningSubscription } from "./subscription.ts";
+import type { RunningSubscription, SubscriptionHost } from "./subscription.ts";
 import type { Broker, Health, ProvisionResult, Topic } from "./surface.ts";
 import { Telemetry } from "./telemetry/events.ts";
 import { TopicHandle, type TopicWiring } from "./topic.ts";
@@ -37,11 +46,7 @@ export class BrokerHandle implements Broker {
   readonly #requires: readonly Feature[];
   readonly #clock: Clock;
   readonly #connection: Connection;
-  readonly #publish: PublishLine;
-  readonly #telemetry: Telemetry;
-  readonly #keepalive = new Keepalive();
-  readonly #wiring: TopicWiring;
-  readonly #provisioning: Provisioning;
+  readonly #wiring: Wiring;
   readonly #topics = new Map<TopicDefinition | string, TopicHandle>();
   readonly #subscriptions = new Set<RunningSubscription>();
   readonly #taps: ((topic: string, record: WireRecord) => void)[] = [];
@@ -53,49 +58,26 @@ export class BrokerHandle implements Broker {
     this.#name = source.name;
     this.#options = options;
     this.#requires = requires;
-    this.#clock = source.clock ?? systemClock;
-    const name = (): string => this.#name;
-    this.#telemetry = new Telemetry(name, options.logger);
-    this.#connection = new Connection(source.name, source.load, this.#clock, {
+    const clock = source.clock ?? systemClock;
+    this.#clock = clock;
+    const telemetry = new Telemetry(() => this.#name, options.logger);
+    this.#connection = new Connection(source.name, source.load, clock, {
       opened: (adapter, capabilities) => this.#opened(adapter, capabilities),
       narrowed: (before, after) => firstNarrowing(before, after),
       down: (error, attempt) => {
-        this.#publish.pause();
-        this.#telemetry.emit({ type: "reconnecting", error, attempt });
+        this.#wiring.publish.pause();
+        telemetry.emit({ type: "reconnecting", error, attempt });
       },
       up: (downMs) => {
-        this.#publish.resume();
-        this.#telemetry.emit({ type: "reconnected", downMs });
+        this.#wiring.publish.resume();
+        telemetry.emit({ type: "reconnected", downMs });
       },
     });
-    const interceptors = options.use ?? [];
-    const shared = {
-      get adapter(): string {
-        return name();
-      },
-      connection: this.#connection,
-      clock: this.#clock,
-      telemetry: this.#telemetry,
-      keepalive: this.#keepalive,
-      interceptors,
-      options,
-    };
-    const tap = (topic: BoundTopic, record: WireRecord): void => {
-      for (const see of this.#taps) see(topic.name, record);
-    };
-    this.#publish = new PublishLine(Object.create(shared, { tap: { value: tap } }));
-    this.#provisioning = new Provisioning(shared);
-    const lines = Object.create(shared, { publish: { value: this.#publish } });
-    this.#wiring = Object.create(lines, {
-      provisioning: { value: this.#provisioning },
-      provision: { value: (wire: string) => this.#provisionInternal(wire) },
-      host: {
-        value: {
-          wiring: lines,
-          keepalive: this.#keepalive,
-          opened: (subscription: RunningSubscription) => this.#subscriptions.add(subscription),
-          closed: (subscription: RunningSubscription) => this.#subscriptions.delete(subscription),
-        },
+    this.#wiring = new Wiring(() => this.#name, this.#connection, clock, telemetry, options, {
+      opened: (subscription) => void this.#subscriptions.add(subscription),
+      closed: (subscription) => void this.#subscriptions.delete(subscription),
+      tap: (topic, record) => {
+        for (const see of this.#taps) see(topic.name, record);
       },
     });
   }
@@ -137,7 +119,9 @@ export class BrokerHandle implements Broker {
     await this.connect();
     const results: ProvisionResult[] = [];
     for (const definition of topics) {
-      results.push(await this.#provisioning.report(definition, `${this.#options.prefix ?? ""}${definition.name}`, o.dryRun ?? false));
+      results.push(
+        await this.#wiring.provisioning.report(definition, `${this.#options.prefix ?? ""}${definition.name}`, o.dryRun ?? false),
+      );
     }
     return results;
   }
@@ -179,7 +163,7 @@ export class BrokerHandle implements Broker {
 
   /** Running handlers, unsettled publishes and deliveries: 0 means that nothing is under way here. */
   activity(): number {
-    let unsettled = this.#publish.unsettled;
+    let unsettled = this.#wiring.publish.unsettled;
     for (const subscription of this.#subscriptions) unsettled += subscription.busy;
     return unsettled;
   }
@@ -193,9 +177,9 @@ export class BrokerHandle implements Broker {
   async #drain(deadline: number): Promise<void> {
     const left = (): number => Math.max(0, deadline - this.#clock.monotonic());
     await Promise.all([...this.#subscriptions].map((subscription) => subscription.close({ deadlineMs: left() })));
-    await this.#publish.close(deadline);
+    await this.#wiring.publish.close(deadline);
     await this.#connection.close();
-    this.#keepalive.close();
+    this.#wiring.keepalive.close();
   }
 
   #opened(adapter: Adapter, capabilities: Capabilities): void {
@@ -210,8 +194,52 @@ export class BrokerHandle implements Broker {
     if (missing !== undefined) throw unsupported(missing, adapter.name);
     this.#effective = effectiveCapabilities(capabilities);
   }
+}
 
-  async #provisionInternal(wire: string): Promise<void> {
-    if ((this.#options.provision ?? "create") === "create") await this.#provisioning.create({ name: wire }, wire);
+interface WiringEvents extends Pick<SubscriptionHost, "opened" | "closed"> {
+  readonly tap: (topic: BoundTopic, record: WireRecord) => void;
+}
+
+/** What the parts of one broker share; each takes what it needs of it. */
+class Wiring implements TopicWiring, SubscriptionHost {
+  readonly connection: Connection;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  readonly options: Options;
+  readonly interceptors: readonly Interceptor[];
+  readonly keepalive = new Keepalive();
+  readonly provisioning: Provisioning;
+  readonly publish: PublishLine;
+  readonly opened: SubscriptionHost["opened"];
+  readonly closed: SubscriptionHost["closed"];
+  readonly tap: WiringEvents["tap"];
+  readonly #name: () => string;
+
+  constructor(name: () => string, connection: Connection, clock: Clock, telemetry: Telemetry, options: Options, events: WiringEvents) {
+    this.#name = name;
+    this.connection = connection;
+    this.clock = clock;
+    this.telemetry = telemetry;
+    this.options = options;
+    this.interceptors = options.use ?? [];
+    this.opened = events.opened;
+    this.closed = events.closed;
+    this.tap = events.tap;
+    this.provisioning = new Provisioning(this);
+    this.publish = new PublishLine(this);
+  }
+
+  /** The adapter's name; the URL's scheme until the adapter is loaded. */
+  get adapter(): string {
+    return this.#name();
+  }
+
+  get host(): SubscriptionHost {
+    return this;
+  }
+
+  /** Creates a topic of core's own where the broker creates topics. */
+  async provision(wire: string): Promise<void> {
+    if ((this.options.provision ?? "create") === "create") await this.provisioning.create({ name: wire }, wire);
   }
 }

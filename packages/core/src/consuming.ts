@@ -4,7 +4,7 @@ import { checkConsumeOptions } from "./checks.ts";
 import type { Consumption } from "./consumption.ts";
 import type { BoundTopic } from "./definition.ts";
 import { invalidArgument } from "./errors.ts";
-import { type BatchOptions, checkChoice, checkGroupName, checkNumber, type ConsumeOptions, DEFAULTS } from "./options.ts";
+import { type BatchOptions, type ConsumeOptions, checkChoice, checkGroupName, checkNumber, DEFAULTS } from "./options.ts";
 import { RetryPolicy } from "./retry/policy.ts";
 import { wireStart } from "./start.ts";
 
@@ -29,7 +29,10 @@ function checkWho(verb: string, o: GroupOptions): void {
   if (grouped && "broadcast" in o) throw invalidArgument("group", `${verb}: group and broadcast exclude each other; give one of them.`);
   if (grouped) return checkGroupName(o.group);
   if (o.broadcast !== true || verb !== "subscribe") {
-    throw invalidArgument("group", `${verb}: say who reads: { group: "name" } shares the messages among its members${verb === "subscribe" ? ", { broadcast: true } gives this subscriber all of them" : ""}.`);
+    throw invalidArgument(
+      "group",
+      `${verb}: say who reads: { group: "name" } shares the messages among its members${verb === "subscribe" ? ", { broadcast: true } gives this subscriber all of them" : ""}.`,
+    );
   }
 }
 
@@ -47,7 +50,10 @@ export function consumption(
   if (group === undefined && capabilities.delivery.broadcast === "none") throw unsupported("broadcast", adapter, topic.name);
   if (group !== undefined && capabilities.delivery.group === "none") throw unsupported("groups", adapter, topic.name);
   const retry = o.retry ?? {};
-  if ((retry.mode === "requeue" || retry.then === "requeue") && (group === undefined || effectiveCapabilities(capabilities).supply.requeue === "none")) {
+  if (
+    (retry.mode === "requeue" || retry.then === "requeue") &&
+    (group === undefined || effectiveCapabilities(capabilities).supply.requeue === "none")
+  ) {
     throw unsupported("requeue", adapter, topic.name);
   }
   if (group === undefined && o.deadLetter === "keep") throw unsupported("deadLetter", adapter, topic.name);

@@ -1,7 +1,7 @@
+import { unsupported } from "./capability/unsupported.ts";
 import { decodeHeaders } from "./codec/headers.ts";
 import { jsonCodec } from "./codec/json.ts";
 import { decodeKey, laneOf } from "./codec/key.ts";
-import { unsupported } from "./capability/unsupported.ts";
 import { Fold } from "./dead-letter/fold.ts";
 import { deadTopic, letterFacts, markerRecord, type ReadLetter, redriveRecord, renamed } from "./dead-letter/letter.ts";
 import type { BoundTopic } from "./definition.ts";
@@ -76,7 +76,8 @@ export class GroupDeadLetters implements DeadLetters {
     for await (const { read } of this.#matching(filter, stop)) {
       matched++;
       if (dryRun) continue;
-      if (perSecond !== undefined) await sleep(this.#wiring.clock, began + (moved * 1_000) / perSecond - this.#wiring.clock.monotonic(), stop);
+      if (perSecond !== undefined)
+        await sleep(this.#wiring.clock, began + (moved * 1_000) / perSecond - this.#wiring.clock.monotonic(), stop);
       if (stop.aborted) break;
       // One after the other: the order among the redriven stays, and a crash between the two leaves at most one of them twice.
       await this.#store(redriveRecord(read, this.#topic.wire, this.#group));
@@ -121,7 +122,10 @@ export class GroupDeadLetters implements DeadLetters {
   }
 
   /** A reader over what is there now (or up to `end`); `undefined` where no message has died yet. */
-  async #reader(stop: AbortSignal, end?: ReadonlyMap<string, Place>): Promise<{ reader: CursorReader; end: ReadonlyMap<string, Place> } | undefined> {
+  async #reader(
+    stop: AbortSignal,
+    end?: ReadonlyMap<string, Place>,
+  ): Promise<{ reader: CursorReader; end: ReadonlyMap<string, Place> } | undefined> {
     const topic = deadTopic(this.#topic.wire, this.#group);
     const to = end === undefined || end.size === 0 ? undefined : ({ kind: "position", cut: end } as const);
     const reader = new CursorReader(this.#wiring, { topic, from: { kind: "earliest" }, to, follow: false, stop });

@@ -2,8 +2,8 @@ import type { Capabilities } from "./driver/capabilities.ts";
 import type { WireHeader } from "./driver/wire.ts";
 import { invalidArgument } from "./errors.ts";
 import type { Codec } from "./message.ts";
-import type { In, Schema } from "./schema.ts";
 import { checkGroupName, checkKeys, checkTopicName } from "./options.ts";
+import type { In, Schema } from "./schema.ts";
 
 /** Adapters add their own topic options here, under their name, by interface augmentation of `brokerkit`. */
 // biome-ignore lint/suspicious/noEmptyInterface: augmented by adapters

@@ -1,23 +1,22 @@
 import { laneOf } from "./codec/key.ts";
-import { decodePayload, Undecodable } from "./codec/payload.ts";
 import type { Consumption } from "./consumption.ts";
 import { Copies } from "./dead-letter/copies.ts";
-import { type DeliveryView, deliveryView, idOf, intercepted, Run, type Verdict, type Verdicts } from "./delivery.ts";
+import { idOf } from "./delivery.ts";
 import type { Clock } from "./driver/adapter.ts";
 import type { Place, ShardId, WireDelivery } from "./driver/wire.ts";
 import { BrokerError, fromDriver } from "./errors.ts";
 import { Window } from "./flow/window.ts";
+import { Handling } from "./handling.ts";
 import type { Connection } from "./lifecycle/connection.ts";
 import { Feed } from "./lifecycle/feed.ts";
 import type { Interceptor } from "./options.ts";
 import { Backlog } from "./ordering/backlog.ts";
 import { Alarm } from "./primitives/alarm.ts";
-import { Chain } from "./primitives/chain.ts";
 import { sleep } from "./primitives/sleep.ts";
 import type { PublishLine } from "./publish.ts";
 import { Entry } from "./settlement/entry.ts";
-import { lostError, Ownership } from "./settlement/ownership.ts";
-import { deliverTrace, type Telemetry } from "./telemetry/events.ts";
+import { Ownership } from "./settlement/ownership.ts";
+import type { Telemetry } from "./telemetry/events.ts";
 
 export interface DeliverWiring {
   readonly adapter: string;
@@ -26,26 +25,22 @@ export interface DeliverWiring {
   readonly publish: PublishLine;
   readonly interceptors: readonly Interceptor[];
   readonly telemetry: Telemetry;
-  /** The subscription died by itself. */
-  readonly died: (error: BrokerError) => void;
 }
 
 const CREDIT = 10_000;
 const ACK_PAUSE_MS = 100;
 
-/**
- * THE DELIVERY LINE: receive, lane, decode, trace, interceptors, handler, retry, dead letter, settle. The only file that knows this order.
- */
-export class DeliverLine implements Verdicts {
+/** THE DELIVERY LINE: receive, lane, decode, trace, interceptors, handler, retry, dead letter, settle; the file that knows this order. */
+export class DeliverLine {
   readonly #wiring: DeliverWiring;
   readonly #options: Consumption;
+  readonly #died: (error: BrokerError) => void;
   readonly #clock: Clock;
-  readonly #interceptors: readonly Interceptor[];
   readonly #feed: Feed;
   readonly #ownership: Ownership;
   readonly #backlog: Backlog<Entry>;
   readonly #copies: Copies<Entry>;
-  readonly #runs = new Chain<Run>();
+  readonly #handling: Handling;
   readonly #window: Window;
   readonly #alarm: Alarm;
   readonly #stopped = new AbortController();
@@ -58,12 +53,13 @@ export class DeliverLine implements Verdicts {
   #closing = false;
   #reconnecting = false;
 
-  constructor(wiring: DeliverWiring, options: Consumption) {
+  /** `died`: it can't go on by itself. */
+  constructor(wiring: DeliverWiring, options: Consumption, died: (error: BrokerError) => void) {
+    this.#died = died;
     this.#wiring = wiring;
     this.#options = options;
     this.#clock = wiring.clock;
     this.#concurrency = options.concurrency;
-    this.#interceptors = wiring.interceptors.filter((interceptor) => interceptor.handle !== undefined);
     this.#window = new Window(this.#clock, this.#concurrency * (options.batch?.max ?? 1));
     this.#alarm = new Alarm(this.#clock, () => this.#ring());
     const { topic, group, from } = options;
@@ -102,7 +98,7 @@ export class DeliverLine implements Verdicts {
       state: (state) => {
         this.#reconnecting = state === "reconnecting";
       },
-      died: (error) => wiring.died(error),
+      died,
     });
     this.#ownership = new Ownership({
       clock: this.#clock,
@@ -121,6 +117,29 @@ export class DeliverLine implements Verdicts {
       },
       ackFailed: (error) => this.#ackFailed(error),
     });
+    this.#handling = new Handling(
+      {
+        adapter: wiring.adapter,
+        clock: this.#clock,
+        interceptors: wiring.interceptors,
+        ownership: this.#ownership,
+        failed: (entries, error, delayMs, together) => {
+          if (together && entries.length > 1 && options.batch?.onThrow === "split") this.#split(entries);
+          else this.#failed(entries, error, delayMs);
+        },
+        given: (entry, reason, error) => this.#giveUp(entry, reason, error),
+        left: (entry) => this.#backlog.leave(entry),
+        timedOut: ({ id, attempt }) => this.#emit({ type: "timeout", id, attempt, timeoutMs: options.timeoutMs }),
+        over: (messages) => {
+          this.#window.handled(messages);
+          // Nothing of it could be decoded, so whoever asked still waits.
+          if (messages === 0) this.#demand++;
+          this.#pump();
+          this.#hush();
+        },
+      },
+      options,
+    );
   }
 
   /** Subscribes; resolves to whether the group was created, once its start is durable. */
@@ -135,16 +154,16 @@ export class DeliverLine implements Verdicts {
   }
 
   get inFlight(): number {
-    return this.#runs.size;
+    return this.#handling.size;
   }
 
   get oldestInFlightMs(): number {
-    return this.#runs.first === undefined ? 0 : this.#clock.monotonic() - this.#runs.first.startedAt;
+    return this.#handling.oldestMs;
   }
 
   /** Deliveries owned but for those that wait for their next attempt, and copies on their way: 0 means that nothing happens by itself. */
   get busy(): number {
-    return this.#ownership.size - this.#backlog.held + this.#copies.pending + this.#runs.size;
+    return this.#ownership.size - this.#backlog.held + this.#copies.pending + this.#handling.size;
   }
 
   set concurrency(concurrency: number) {
@@ -178,14 +197,14 @@ export class DeliverLine implements Verdicts {
     this.#closing = true;
     await this.#feed.stop();
     await this.#ownership.handBack(this.#backlog.drain());
-    if (this.#options.manual) this.#abandon("the stream was closed");
+    if (this.#options.manual) this.#handling.abandon("the stream was closed");
     const timer = this.#clock.timer(Math.max(0, deadline - this.#clock.monotonic()), () => {
-      this.#abandon("the close deadline passed");
+      this.#handling.abandon("the close deadline passed");
       this.#stopped.abort();
       this.#copies.stop();
       this.#hush();
     });
-    while (!this.#stopped.signal.aborted && this.#runs.size + this.#copies.pending > 0) {
+    while (!this.#stopped.signal.aborted && this.#handling.size + this.#copies.pending > 0) {
       await new Promise<void>((resolve) => this.#quiet.push(resolve));
     }
     await this.#ownership.flush();
@@ -200,16 +219,6 @@ export class DeliverLine implements Verdicts {
     await side?.close().catch(() => {});
   }
 
-  /** Waits no longer for handlers: their signals abort, what they have not settled is handed back. */
-  #abandon(reason: string): void {
-    for (const run of [...this.#runs]) {
-      run.over = true;
-      this.#runs.remove(run);
-      run.abort(new BrokerError("CLOSED", `The subscription is closing: ${reason}.`, { details: undefined, topic: this.#options.topic.name }));
-    }
-    this.#hush();
-  }
-
   // ---- receive
   #room(): number {
     this.#asked = this.#paused || this.#closing ? 0 : this.#window.room(this.#ownership.size, this.#ownership.bytes);
@@ -218,7 +227,7 @@ export class DeliverLine implements Verdicts {
 
   #accept(deliveries: readonly WireDelivery[]): void {
     const { topic, order } = this.#options;
-    const idle = this.#backlog.dry && this.#runs.size < this.#concurrency;
+    const idle = this.#backlog.dry && this.#handling.size < this.#concurrency;
     const now = this.#clock.monotonic();
     for (const wire of deliveries) {
       const lane = order === "none" ? undefined : order === "topic" ? "" : wire.key === undefined ? undefined : laneOf(wire.key);
@@ -236,126 +245,15 @@ export class DeliverLine implements Verdicts {
   #pump(): void {
     if (this.#pumping) return;
     this.#pumping = true;
-    while (!this.#paused && !this.#closing && (this.#options.manual ? this.#demand > 0 : this.#runs.size < this.#concurrency)) {
+    while (!this.#paused && !this.#closing && (this.#options.manual ? this.#demand > 0 : this.#handling.size < this.#concurrency)) {
       const entries = this.#backlog.take(this.#clock.monotonic());
       if (entries === undefined) break;
-      this.#start(entries);
+      if (this.#options.manual) this.#demand--;
+      this.#alarm.at(this.#handling.start(entries, this.#clock.monotonic())); // decode, trace, interceptors, handler
     }
     this.#pumping = false;
     this.#alarm.at(this.#backlog.due);
     this.#feed.wake();
-  }
-
-  // ---- decode
-  #start(entries: readonly Entry[]): void {
-    if (this.#options.manual) this.#demand--;
-    const run = new Run(entries, this.#clock.monotonic(), this.#options.timeoutMs);
-    this.#runs.add(run);
-    this.#alarm.at(run.deadline);
-    let slow: Promise<unknown>[] | undefined;
-    const payloads: unknown[] = [];
-    for (const entry of entries) {
-      entry.state = "running";
-      const payload = decodePayload(this.#options.topic, entry.wire.body);
-      payloads.push(payload);
-      if (payload instanceof Promise) slow = [...(slow ?? []), payload];
-    }
-    if (slow === undefined) this.#handle(run, payloads);
-    else void Promise.all(payloads).then((settled) => this.#handle(run, settled));
-  }
-
-  // ---- trace, interceptors, handler
-  #handle(run: Run, payloads: readonly unknown[]): void {
-    for (let n = 0; n < run.entries.length; n++) {
-      const entry = run.entries[n] as Entry;
-      const payload = payloads[n];
-      const attempt = entry.attempt;
-      entry.runs++;
-      if (payload instanceof Undecodable) this.#keep(entry, payload.reason, payload.error);
-      else run.views.push(deliveryView(this.#options.topic.name, entry, run, payload, attempt, this));
-    }
-    if (run.over) return;
-    if (run.views.length === 0) {
-      if (this.#options.manual) this.#demand++;
-      return this.#finish(run, undefined);
-    }
-    let outcome: void | PromiseLike<void>;
-    try {
-      outcome = deliverTrace.hasSubscribers ? this.#traced(run.views) : intercepted(this.#interceptors, run.views, this.#options.handler);
-    } catch (error) {
-      return this.#finish(run, { error });
-    }
-    if (this.#options.manual) return;
-    if (outcome === undefined || outcome === null || typeof outcome.then !== "function") return this.#finish(run, undefined);
-    outcome.then(
-      () => this.#finish(run, undefined),
-      (error: unknown) => this.#finish(run, { error }),
-    );
-  }
-
-  #traced(views: readonly DeliveryView<unknown>[]): Promise<void> {
-    const { topic, group } = this.#options;
-    const context = { adapter: this.#wiring.adapter, topic: topic.name, group, messages: views };
-    return deliverTrace.tracePromise(async () => intercepted(this.#interceptors, views, this.#options.handler), context);
-  }
-
-  /** A run is over: returned, thrown, or out of time. What its handler settles from now on comes too late. */
-  #finish(run: Run, failure: { readonly error: unknown } | undefined): void {
-    if (run.over) return;
-    run.over = true;
-    this.#runs.remove(run);
-    this.#window.handled(run.views.length);
-    const failed: Entry[] = [];
-    for (const { entry, verdict } of run.views) {
-      if (entry.state !== "running") this.#backlog.leave(entry);
-      else if (verdict !== undefined) this.#apply(entry, verdict);
-      else if (failure !== undefined) failed.push(entry);
-      else {
-        this.#ownership.settle(entry);
-        this.#backlog.leave(entry);
-      }
-    }
-    if (failed.length > 1 && this.#options.batch?.onThrow === "split") this.#split(failed);
-    else if (failed.length > 0) this.#failed(failed, failure?.error, undefined);
-    this.#pump();
-    this.#hush();
-  }
-
-  // ---- verdicts of a delivery in a handler's hands
-  settle(view: DeliveryView<unknown>, verdict: Verdict): Promise<void> {
-    const { entry, run } = view;
-    let answer = Promise.resolve();
-    if (verdict.kind === "ack") {
-      answer = new Promise<void>((resolve, reject) => {
-        entry.awaiting = { resolve, reject };
-      });
-      // At once, but its lane stays closed while the handler runs: no two handlers at one key.
-      this.#ownership.settle(entry);
-    }
-    if (!this.#options.manual) return answer;
-    if (verdict.kind === "ack") this.#backlog.leave(entry);
-    else this.#apply(entry, verdict);
-    if (byHand(run)) this.#endByHand(run);
-    return answer;
-  }
-
-  #endByHand(run: Run): void {
-    if (run.over) return;
-    run.over = true;
-    this.#runs.remove(run);
-    this.#window.handled(run.views.length);
-    this.#pump();
-    this.#hush();
-  }
-
-  async extend(view: DeliveryView<unknown>, ms: number): Promise<void> {
-    view.run.deadline = Math.max(view.run.deadline, this.#clock.monotonic() + ms);
-    if (!(await this.#ownership.extend(view.entry, ms))) throw lostError(view.entry);
-  }
-
-  #apply(entry: Entry, verdict: Verdict): void {
-    if (verdict.kind === "reject") this.#keep(entry, verdict.reason, undefined);
-    else if (verdict.kind === "nack") this.#failed([entry], verdict.error, verdict.delayMs);
   }
 
   // ---- retry
@@ -387,7 +285,7 @@ export class DeliverLine implements Verdicts {
       } else if (decision.do === "requeue") {
         entry.state = "copying";
         this.#copies.requeue(entry, decision.delayMs);
-      } else this.#keep(entry, decision.reason, error);
+      } else this.#giveUp(entry, decision.reason, error);
     }
     if (again.length === 0) return;
     this.#backlog.again(again, this.#clock.monotonic() + pause);
@@ -395,7 +293,7 @@ export class DeliverLine implements Verdicts {
   }
 
   // ---- dead letter
-  #keep(entry: Entry, reason: string, error: unknown): void {
+  #giveUp(entry: Entry, reason: string, error: unknown): void {
     const { group, deadLetter } = this.#options;
     if (group !== undefined && deadLetter === "keep") {
       entry.state = "copying";
@@ -425,15 +323,7 @@ export class DeliverLine implements Verdicts {
   /** No longer ours. A running handler keeps its lane until it returns or its time is over. */
   #lost(entry: Entry, was: Entry["state"]): void {
     if (was === "waiting") this.#backlog.leave(entry);
-    if (was !== "running") return;
-    for (const run of this.#runs) {
-      if (!run.entries.includes(entry)) continue;
-      run.abort(lostError(entry));
-      if (this.#options.manual && byHand(run)) {
-        for (const other of run.entries) this.#backlog.leave(other);
-        this.#endByHand(run);
-      }
-    }
+    else if (was === "running") this.#handling.lost(entry);
   }
 
   #dataLoss(shard: ShardId, from: Place | undefined, to: Place | undefined, missing: number | undefined): void {
@@ -443,41 +333,20 @@ export class DeliverLine implements Verdicts {
     // Where losing is what the backend promises, it is counted and reported, and no reason to stop.
     if (onDataLoss === "skip" || level === "at-most-once") return;
     const text = `[${this.#wiring.adapter}] Messages of "${topic.name}" were gone before ${group === undefined ? "this reader" : `group "${group}"`} had them (shard ${shard}${from === undefined ? "" : `, from ${from}`}${to === undefined ? "" : ` to ${to}`}). Subscribe with onDataLoss: "skip" to go on behind them.`;
-    this.#wiring.died(new BrokerError("DATA_LOSS", text, { details: { from, to }, adapter: this.#wiring.adapter, topic: topic.name }));
+    this.#died(new BrokerError("DATA_LOSS", text, { details: { from, to }, adapter: this.#wiring.adapter, topic: topic.name }));
   }
 
   /** Due retries, filled batches, handlers out of time: one timer for all. */
   #ring(): void {
-    const now = this.#clock.monotonic();
-    for (const run of this.#runs) {
-      if (run.deadline > now) this.#alarm.at(run.deadline);
-      else this.#timeOut(run);
-    }
+    this.#alarm.at(this.#handling.expire(this.#clock.monotonic()));
     this.#pump();
   }
 
-  #timeOut(run: Run): void {
-    const { timeoutMs, topic } = this.#options;
-    const error = new BrokerError("TIMEOUT", `A handler of "${topic.name}" has not returned within ${timeoutMs} ms.`, { details: undefined, topic: topic.name });
-    run.abort(error);
-    for (const { entry, attempt } of run.views) this.#emit({ type: "timeout", id: entry.id, attempt, timeoutMs });
-    if (!this.#options.manual) return this.#finish(run, { error });
-    for (const { entry, verdict } of run.views) {
-      if (verdict === undefined && entry.state === "running") this.#failed([entry], error, undefined);
-    }
-    this.#endByHand(run);
-  }
-
   #hush(): void {
-    if (this.#runs.size + this.#copies.pending === 0) for (const resolve of this.#quiet.splice(0)) resolve();
+    if (this.#handling.size + this.#copies.pending === 0) for (const resolve of this.#quiet.splice(0)) resolve();
   }
 
   #emit(event: Parameters<Telemetry["emit"]>[0]): void {
     this.#wiring.telemetry.emit({ topic: this.#options.topic.name, group: this.#options.group, ...event });
   }
-}
-
-/** Everything of a stream's run has its verdict, or is somebody else's. */
-function byHand(run: Run): boolean {
-  return run.views.every((view) => view.verdict !== undefined || view.entry.state === "lost");
 }

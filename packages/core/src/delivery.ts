@@ -171,7 +171,14 @@ export class DeliveryView<T> extends MessageView<T> implements Delivery<T> {
 }
 
 /** A view over one entry, for one run. */
-export function deliveryView(topic: string, entry: Entry, run: Run, payload: unknown, attempt: number, verdicts: Verdicts): DeliveryView<unknown> {
+export function deliveryView(
+  topic: string,
+  entry: Entry,
+  run: Run,
+  payload: unknown,
+  attempt: number,
+  verdicts: Verdicts,
+): DeliveryView<unknown> {
   return new DeliveryView(topic, entry, run, payload, attempt, verdicts);
 }
 

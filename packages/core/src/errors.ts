@@ -121,7 +121,8 @@ export interface Met {
 export function fromDriver(driver: Pick<Driver, "classify">, error: unknown, met: Met): BrokerError {
   if (isBrokerError(error)) return error;
   const own = error as Partial<DriverError> | null | undefined;
-  const { code, retryable } = own?.driverCode === undefined ? driver.classify(error) : { code: own.driverCode, retryable: RETRYABLE.has(own.driverCode) };
+  const { code, retryable } =
+    own?.driverCode === undefined ? driver.classify(error) : { code: own.driverCode, retryable: RETRYABLE.has(own.driverCode) };
   const said = error instanceof Error ? error.message : String(error);
   const where = met.topic === undefined ? "" : ` "${met.topic}"`;
   return new BrokerError<ErrorCode>(code, `[${met.adapter}] ${met.doing}${where}: ${said}`, {

@@ -1,12 +1,12 @@
 import { unsupported } from "./capability/unsupported.ts";
 import { deadTopic } from "./dead-letter/letter.ts";
 import type { TopicDefinition } from "./definition.ts";
+import type { Clock } from "./driver/adapter.ts";
 import type { Capabilities } from "./driver/capabilities.ts";
 import type { Retention, TopicInfo, TopicSpec } from "./driver/driver.ts";
 import { BrokerError, invalidArgument } from "./errors.ts";
 import { administer } from "./group.ts";
 import type { Connection } from "./lifecycle/connection.ts";
-import type { Clock } from "./driver/adapter.ts";
 import type { ProvisionResult } from "./surface.ts";
 import type { Telemetry } from "./telemetry/events.ts";
 
@@ -44,7 +44,10 @@ export class Provisioning {
       throw new BrokerError("NOT_FOUND", text, { details: undefined, adapter: this.#wiring.adapter, topic: definition.name });
     }
     if (found.differs.length > 0) {
-      throw invalidArgument("provision", `[${this.#wiring.adapter}] topic "${wire}" differs from its definition: ${found.differs.join("; ")}.`);
+      throw invalidArgument(
+        "provision",
+        `[${this.#wiring.adapter}] topic "${wire}" differs from its definition: ${found.differs.join("; ")}.`,
+      );
     }
   }
 
@@ -59,7 +62,11 @@ export class Provisioning {
       await this.create(definition, wire);
       for (const name of dead) await this.create({ name }, name);
     }
-    const said = [...(missing.length > 0 ? [`${dryRun ? "would create" : "created"} ${missing.join(", ")}`] : []), ...found.differs, ...ineffective];
+    const said = [
+      ...(missing.length > 0 ? [`${dryRun ? "would create" : "created"} ${missing.join(", ")}`] : []),
+      ...found.differs,
+      ...ineffective,
+    ];
     const action = found.differs.length > 0 ? "differs" : missing.length > 0 ? "create" : "none";
     return { topic: definition.name, action, detail: said.length === 0 ? "as defined" : said.join("; ") };
   }
@@ -80,7 +87,12 @@ export class Provisioning {
   #differences(definition: Partial<TopicDefinition>, info: TopicInfo): string[] {
     const { partitions, retention } = definition;
     const differs: string[] = [];
-    if (partitions !== undefined && partitions <= this.#capabilities.topics.partitions && info.partitions !== undefined && info.partitions !== partitions) {
+    if (
+      partitions !== undefined &&
+      partitions <= this.#capabilities.topics.partitions &&
+      info.partitions !== undefined &&
+      info.partitions !== partitions
+    ) {
       differs.push(`partitions are ${info.partitions}, defined ${partitions}`);
     }
     for (const name of ["ms", "bytes", "compact"] as const) {
@@ -117,19 +129,23 @@ export class Provisioning {
     const { partitions } = definition;
     const most = this.#capabilities.topics.partitions;
     if (partitions === undefined || partitions <= most) return [];
-    return [`partitions: ${partitions} has no effect: topics of ${this.#wiring.adapter} have ${most === 1 ? "one shard" : `at most ${most}`}`];
+    return [
+      `partitions: ${partitions} has no effect: topics of ${this.#wiring.adapter} have ${most === 1 ? "one shard" : `at most ${most}`}`,
+    ];
   }
 
   #checkRetention(retention: Retention | undefined, topic: string): void {
     for (const name of ["ms", "bytes", "compact"] as const) {
       const wanted = retention?.[name];
-      if (wanted !== undefined && wanted !== false && !this.#capabilities.retention[name]) throw unsupported(`retention.${name}`, this.#wiring.adapter, topic);
+      if (wanted !== undefined && wanted !== false && !this.#capabilities.retention[name])
+        throw unsupported(`retention.${name}`, this.#wiring.adapter, topic);
     }
   }
 
   #groups(definition: Partial<TopicDefinition>): readonly string[] {
     const groups = definition.groups ?? [];
-    if (groups.length > 0 && this.#capabilities.delivery.group === "none") throw unsupported("groups", this.#wiring.adapter, definition.name);
+    if (groups.length > 0 && this.#capabilities.delivery.group === "none")
+      throw unsupported("groups", this.#wiring.adapter, definition.name);
     return groups;
   }
 

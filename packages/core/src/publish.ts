@@ -1,4 +1,5 @@
 import { Batcher } from "./batching/batcher.ts";
+import { aborted, checkVerdict, givenUp, timedOut } from "./batching/outcomes.ts";
 import { Pending } from "./batching/pending.ts";
 import { checkFinal, checkPublish } from "./capability/publishable.ts";
 import { encodeHeaders } from "./codec/headers.ts";
@@ -6,7 +7,7 @@ import { encodeKey } from "./codec/key.ts";
 import type { BoundTopic } from "./definition.ts";
 import type { Clock } from "./driver/adapter.ts";
 import type { PublishResult, WireRecord } from "./driver/wire.ts";
-import { BrokerError, fromDriver, invalidArgument } from "./errors.ts";
+import { type BrokerError, fromDriver, invalidArgument } from "./errors.ts";
 import { Gate } from "./flow/gate.ts";
 import type { Connection } from "./lifecycle/connection.ts";
 import type { Receipt } from "./message.ts";
@@ -16,6 +17,7 @@ import { Alarm } from "./primitives/alarm.ts";
 import { Chain } from "./primitives/chain.ts";
 import { newId } from "./primitives/ids.ts";
 import type { Keepalive } from "./primitives/keepalive.ts";
+import { before } from "./primitives/race.ts";
 import { backoffMs } from "./retry/backoff.ts";
 import { publishTrace } from "./telemetry/events.ts";
 
@@ -92,7 +94,8 @@ export class PublishLine {
   publishRecord(record: WireRecord, lane: string | undefined, timeoutMs: number): Promise<Receipt> {
     const deadline = this.#clock.monotonic() + timeoutMs;
     const wait = this.#connection.ready();
-    const go = () => this.#enter(new Pending(record, lane && `${record.target.topic}\0${record.target.group ?? ""}\0${lane}`, deadline, true), undefined);
+    const go = () =>
+      this.#enter(new Pending(record, lane && `${record.target.topic}\0${record.target.group ?? ""}\0${lane}`, deadline, true), undefined);
     return wait === undefined ? go() : wait.then(go);
   }
 
@@ -116,7 +119,7 @@ export class PublishLine {
     if (this.unsettled > 0) {
       const timer = this.#clock.timer(Math.max(0, deadline - this.#clock.monotonic()), () => {
         this.#ended = true;
-        for (const item of this.#pending) item.fail(this.#givenUp(item));
+        for (const item of this.#pending) item.fail(givenUp(this.#wiring.adapter, item.record.target.topic, item.inDoubt));
         for (const call of this.#calls.keys()) call.abort();
       });
       await this.flush();
@@ -165,7 +168,7 @@ export class PublishLine {
       const checked = Promise.all([ready, verdict]);
       checked.catch(() => {});
       await turn?.catch(() => {});
-      checkVerdict(topic, (await this.#within(checked, deadline, topic))[1]);
+      checkVerdict(topic, (await before(this.#clock, deadline, checked, () => timedOut(this.#wiring.adapter, topic.name, false)))[1]);
       entered = this.#enter(this.#encode(topic, payload, options, headers, deadline), options.signal);
       entered.catch(() => {});
     })().finally(() => {
@@ -175,21 +178,6 @@ export class PublishLine {
     });
     this.#turns.set(topic, mine);
     return mine.then(() => entered as Promise<Receipt>);
-  }
-
-  /** Bounds waiting for a connection, provisioning or schema by the record's own deadline. */
-  async #within<T>(work: Promise<T>, deadline: number, topic: BoundTopic): Promise<T> {
-    let timer: { cancel(): void } | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = this.#clock.timer(Math.max(0, deadline - this.#clock.monotonic()), () =>
-        reject(this.#timeout(topic.name, false)),
-      );
-    });
-    try {
-      return await Promise.race([work, late]);
-    } finally {
-      timer?.cancel();
-    }
   }
 
   // ---- encode: checks the final record again, after interceptors
@@ -212,7 +200,12 @@ export class PublishLine {
       priority: options.priority,
       failures: undefined,
     };
-    const lane = topic.order === "topic" ? `${topic.wire}\0` : topic.order === "none" || keyText === undefined ? undefined : `${topic.wire}\0\0${keyText}`;
+    const lane =
+      topic.order === "topic"
+        ? `${topic.wire}\0`
+        : topic.order === "none" || keyText === undefined
+          ? undefined
+          : `${topic.wire}\0\0${keyText}`;
     const pending = new Pending(record, lane, deadline, false);
     checkFinal(this.#wiring.adapter, topic, pending.bytes, record);
     this.#wiring.tap(topic, record);
@@ -221,12 +214,14 @@ export class PublishLine {
 
   // ---- lane, batch
   #enter(item: Pending, signal: AbortSignal | undefined): Promise<Receipt> {
-    if (signal?.aborted === true) return Promise.reject(this.#aborted(item, signal));
+    if (signal?.aborted === true)
+      return Promise.reject(aborted(this.#wiring.adapter, item.record.target.topic, item.inDoubt, signal.reason));
     const outcome = item.outcome();
     if (this.#pending.size === 0) this.#wiring.keepalive.hold();
     this.#pending.add(item);
     this.#alarm.at(item.deadline);
-    if (signal !== undefined) item.watch(signal, () => item.fail(this.#aborted(item, signal)));
+    if (signal !== undefined)
+      item.watch(signal, () => item.fail(aborted(this.#wiring.adapter, item.record.target.topic, item.inDoubt, signal.reason)));
     item.onSettled = this.#forget;
     const wait = this.#gate.enter(item.bytes);
     if (wait === undefined) this.#push(item);
@@ -320,7 +315,12 @@ export class PublishLine {
   /** Keeps the lanes of what is tried again; everything else of the call lets its lanes go. */
   #sendAgain(items: readonly Pending[], again: Pending[], batch: object): void {
     const kept = new Set(again.map((item) => item.lane));
-    this.#batcher.pushFirst(this.#lanes.leave(items.filter((item) => !kept.has(item.lane)), batch));
+    this.#batcher.pushFirst(
+      this.#lanes.leave(
+        items.filter((item) => !kept.has(item.lane)),
+        batch,
+      ),
+    );
     const tries = Math.max(...again.map((item) => ++item.tries));
     const resend = (): void => {
       for (const item of again) {
@@ -346,7 +346,7 @@ export class PublishLine {
     const now = this.#clock.monotonic();
     let next = Number.POSITIVE_INFINITY;
     for (const item of this.#pending) {
-      if (item.deadline <= now) item.fail(this.#timeout(item.record.target.topic, item.sent || item.doubt));
+      if (item.deadline <= now) item.fail(timedOut(this.#wiring.adapter, item.record.target.topic, item.inDoubt));
       else if (item.deadline < next) next = item.deadline;
     }
     for (const [call, deadline] of this.#calls) {
@@ -355,34 +355,4 @@ export class PublishLine {
     }
     if (next !== Number.POSITIVE_INFINITY) this.#alarm.at(next);
   }
-
-  #timeout(topic: string, inDoubt: boolean): BrokerError {
-    const text = inDoubt
-      ? "no confirmation in time; it may have been stored. Publish again with the same id"
-      : "not sent in time; nothing was stored. The broker may be down or slow";
-    return this.#error("TIMEOUT", topic, text, inDoubt, undefined);
-  }
-
-  #aborted(item: Pending, signal: AbortSignal): BrokerError {
-    const inDoubt = item.sent || item.doubt;
-    return this.#error("ABORTED", item.record.target.topic, inDoubt ? "its signal aborted; it may have been stored" : "its signal aborted before anything was sent", inDoubt, signal.reason);
-  }
-
-  #givenUp(item: Pending): BrokerError {
-    return this.#error("CLOSED", item.record.target.topic, "the broker was closed before the confirmation came", item.sent || item.doubt, undefined);
-  }
-
-  #error(code: "TIMEOUT" | "ABORTED" | "CLOSED", topic: string, text: string, inDoubt: boolean, cause: unknown): BrokerError {
-    const { adapter } = this.#wiring;
-    return new BrokerError(code, `[${adapter}] publish to "${topic}": ${text}.`, { details: undefined, retryable: code === "TIMEOUT", inDoubt, adapter, topic, cause });
-  }
-}
-
-function checkVerdict(topic: BoundTopic, verdict: { readonly issues?: readonly { readonly message: string }[] | undefined } | undefined): void {
-  if (verdict?.issues === undefined) return;
-  const said = verdict.issues.slice(0, 3).map((issue) => issue.message);
-  throw new BrokerError("INVALID_PAYLOAD", `The payload does not fit the schema of "${topic.name}": ${said.join("; ")}. Nothing was sent.`, {
-    details: { issues: verdict.issues },
-    topic: topic.name,
-  });
 }

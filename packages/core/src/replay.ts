@@ -57,7 +57,14 @@ export class CursorReader {
 
   constructor(
     wiring: ReplayWiring,
-    o: { topic: string; from: WireStart; to: WireStart | undefined; follow: boolean; stop: AbortSignal; loss?: (from?: Place, to?: Place) => void },
+    o: {
+      topic: string;
+      from: WireStart;
+      to: WireStart | undefined;
+      follow: boolean;
+      stop: AbortSignal;
+      loss?: (from?: Place, to?: Place) => void;
+    },
   ) {
     this.#wiring = wiring;
     this.#topic = o.topic;
@@ -75,7 +82,10 @@ export class CursorReader {
     const bound = timeoutSignal(clock, OPEN_MS, this.#stop);
     try {
       const request = { topic: this.#topic, from: this.#from, to: this.#to, follow: this.#follow };
-      this.#cursor = await connection.driver.replay({ ...request, events: { dataLoss: (_, from, to) => this.#loss(from, to) } }, bound.signal);
+      this.#cursor = await connection.driver.replay(
+        { ...request, events: { dataLoss: (_, from, to) => this.#loss(from, to) } },
+        bound.signal,
+      );
       if (this.#from.kind === "position") for (const [shard, place] of this.#from.cut) this.#read.set(shard, place);
       this.#end ??= this.#cursor.end;
       return this.#end;
@@ -179,7 +189,8 @@ export class TopicReplay implements Replay<unknown> {
         for (const wire of deliveries) {
           if (this.#lost !== undefined) throw this.#lost;
           if (this.#stop.signal.aborted) return;
-          if (this.#key === undefined || (wire.key !== undefined && Buffer.compare(wire.key, this.#key) === 0)) yield await this.#message(wire);
+          if (this.#key === undefined || (wire.key !== undefined && Buffer.compare(wire.key, this.#key) === 0))
+            yield await this.#message(wire);
           if (wire.place !== undefined) this.#covered.set(wire.shard.id, wire.place);
         }
         if (this.#lost !== undefined) throw this.#lost;

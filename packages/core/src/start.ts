@@ -15,7 +15,8 @@ export function wireStart(start: Start, starter: Starter, adapter: string, topic
   const kinds: readonly StartKind[] = starter === "seek" ? from.group : from[starter];
   if (kinds.includes(wire.kind) || (argument === "to" && wire.kind === "latest")) return wire;
   if (starter === "replay") {
-    if (wire.kind === "latest") throw invalidArgument(argument, `replay of "${topic.name}": there is nothing to read again from "latest". Subscribe instead.`);
+    if (wire.kind === "latest")
+      throw invalidArgument(argument, `replay of "${topic.name}": there is nothing to read again from "latest". Subscribe instead.`);
     throw unsupported(`replay.${wire.kind}`, adapter, topic.name);
   }
   throw unsupported(`from.${starter === "seek" ? "group" : starter}.${wire.kind}`, adapter, topic.name);
@@ -35,7 +36,10 @@ function read(start: Start, adapter: string, topic: BoundTopic, argument: string
   const position = decodePosition(start);
   if (position.adapter !== adapter || position.topic !== topic.wire) {
     const whose = `${position.adapter} topic "${position.topic}"`;
-    throw invalidArgument(argument, `${argument}: that position is of ${whose}, not of ${adapter} topic "${topic.wire}". Positions can't be carried over.`);
+    throw invalidArgument(
+      argument,
+      `${argument}: that position is of ${whose}, not of ${adapter} topic "${topic.wire}". Positions can't be carried over.`,
+    );
   }
   return { kind: "position", cut: position.cut };
 }

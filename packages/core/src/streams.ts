@@ -17,7 +17,10 @@ export class PulledStream<T> implements Stream<T> {
   #failure: { readonly error: unknown } | undefined;
   #closed = false;
 
-  constructor(open: (handler: Consumption["handler"]) => Promise<RunningSubscription>, shape: (deliveries: readonly DeliveryView<unknown>[]) => T) {
+  constructor(
+    open: (handler: Consumption["handler"]) => Promise<RunningSubscription>,
+    shape: (deliveries: readonly DeliveryView<unknown>[]) => T,
+  ) {
     this.#open = open;
     this.#shape = shape;
   }

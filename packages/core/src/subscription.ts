@@ -1,14 +1,13 @@
 import type { Consumption } from "./consumption.ts";
 import { DeliverLine, type DeliverWiring } from "./deliver.ts";
-import { BrokerError } from "./errors.ts";
+import type { BrokerError } from "./errors.ts";
 import { checkNumber, DEFAULTS } from "./options.ts";
 import { type Deferred, deferred } from "./primitives/deferred.ts";
 import type { Keepalive } from "./primitives/keepalive.ts";
 import type { Subscription, SubscriptionState } from "./surface.ts";
 
 /** What a subscription's broker keeps of it. */
-export interface SubscriptionHost {
-  readonly wiring: Omit<DeliverWiring, "died">;
+export interface SubscriptionHost extends DeliverWiring {
   readonly keepalive: Keepalive;
   opened(subscription: RunningSubscription): void;
   closed(subscription: RunningSubscription): void;
@@ -27,7 +26,7 @@ export class RunningSubscription implements Subscription {
   private constructor(host: SubscriptionHost, options: Consumption) {
     this.#host = host;
     this.#options = options;
-    this.#line = new DeliverLine({ ...host.wiring, died: (error) => void this.#die(error) }, options);
+    this.#line = new DeliverLine(host, options, (error) => void this.#die(error));
   }
 
   /** Resolves once the start of the group, or of this broadcast reader, is fixed. */
@@ -37,7 +36,7 @@ export class RunningSubscription implements Subscription {
     host.keepalive.hold();
     host.opened(subscription);
     if (!subscription.#created && options.from.kind !== "latest") {
-      host.wiring.telemetry.emit({ type: "from-not-used", topic: options.topic.name, group: options.group });
+      host.telemetry.emit({ type: "from-not-used", topic: options.topic.name, group: options.group });
     }
     if (signal?.aborted === true) await subscription.close();
     else signal?.addEventListener("abort", () => void subscription.close(), { once: true });
@@ -101,7 +100,7 @@ export class RunningSubscription implements Subscription {
   }
 
   async #drain(deadlineMs: number, cause: BrokerError | undefined): Promise<void> {
-    await this.#line.close(this.#host.wiring.clock.monotonic() + deadlineMs);
+    await this.#line.close(this.#host.clock.monotonic() + deadlineMs);
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#host.keepalive.release();
@@ -113,7 +112,7 @@ export class RunningSubscription implements Subscription {
   /** Ends by itself: running handlers are told at once. Whoever does not handle `closed` learns of it by the process ending. */
   async #die(error: BrokerError): Promise<void> {
     if (this.#closing !== undefined) return;
-    this.#host.wiring.telemetry.emit({ type: "subscription-failed", topic: this.#options.topic.name, group: this.#options.group, error });
+    this.#host.telemetry.emit({ type: "subscription-failed", topic: this.#options.topic.name, group: this.#options.group, error });
     this.#closing = this.#drain(0, error);
     await this.#closing;
   }

@@ -1,8 +1,8 @@
 import { effectiveCapabilities } from "./capability/effective.ts";
 import { unsupported } from "./capability/unsupported.ts";
 import { resolveCodec } from "./codec/codec.ts";
-import type { Consumption } from "./consumption.ts";
 import { checkConsume, consumption } from "./consuming.ts";
+import type { Consumption } from "./consumption.ts";
 import { deadTopic } from "./dead-letter/letter.ts";
 import type { DeadLettersWiring } from "./dead-letters.ts";
 import type { BoundTopic, TopicDefinition } from "./definition.ts";
@@ -11,7 +11,7 @@ import type { WireHeader } from "./driver/wire.ts";
 import { BrokerError, fromDriver, invalidArgument, isBrokerError } from "./errors.ts";
 import { administer, TopicGroup } from "./group.ts";
 import type { Batch, Codec, Delivery, Receipt } from "./message.ts";
-import { type BatchOptions, checkGroupName, checkKeys, type ConsumeOptions, type Options, type PublishOptions } from "./options.ts";
+import { type BatchOptions, type ConsumeOptions, checkGroupName, checkKeys, type Options, type PublishOptions } from "./options.ts";
 import type { Start } from "./position.ts";
 import { timeoutSignal } from "./primitives/abort.ts";
 import type { Provisioning } from "./provisioning.ts";
@@ -140,7 +140,13 @@ export class TopicHandle implements BoundTopic, Topic<Schema<unknown, unknown>> 
     return new PulledStream((handler) => this.#consume("batches", o, o, true, handler), batched);
   }
 
-  async #consume(verb: string, o: GroupOptions, batch: BatchOptions | undefined, manual: boolean, handler: Consumption["handler"]): Promise<RunningSubscription> {
+  async #consume(
+    verb: string,
+    o: GroupOptions,
+    batch: BatchOptions | undefined,
+    manual: boolean,
+    handler: Consumption["handler"],
+  ): Promise<RunningSubscription> {
     const { options, host, adapter } = this.#wiring;
     const merged: GroupOptions = { ...options.defaults?.consume, ...o };
     checkConsume(verb, merged, batch);
@@ -195,7 +201,11 @@ export class TopicHandle implements BoundTopic, Topic<Schema<unknown, unknown>> 
   }
 
   // ---- admin
-  async describe(): Promise<{ readonly exists: boolean; readonly partitions: number | undefined; readonly groups: readonly string[] | undefined }> {
+  async describe(): Promise<{
+    readonly exists: boolean;
+    readonly partitions: number | undefined;
+    readonly groups: readonly string[] | undefined;
+  }> {
     await this.#wiring.connection.ready();
     if (!this.#wiring.connection.capabilities.topics.describe) return { exists: true, partitions: undefined, groups: undefined };
     const info = await administer(this.#wiring, this.wire, "describe", (admin, signal) => admin.describeTopic(this.wire, signal));
@@ -226,4 +236,3 @@ function asBrokerError(error: unknown): BrokerError {
   const text = error instanceof Error ? error.message : String(error);
   return new BrokerError("INTERNAL", text, { details: undefined, cause: error });
 }
-

@@ -254,11 +254,9 @@ export class Group implements Source {
     const members = [...this.members];
     if (this.#record.seek === "idle" && members.length > 0) {
       const names = members.map((member) => member.name);
-      throw driverError(
-        "GROUP_ACTIVE",
-        `memory: the group "${this.name}" has ${names.length} members and moves only without. Close them first.`,
-        { members: names },
-      );
+      throw driverError("GROUP_ACTIVE", `The group "${this.name}" has ${names.length} members and moves only without. Close them first.`, {
+        members: names,
+      });
     }
     const spots = this.#topic.spots(to);
     for (const delivery of this.#leases) {

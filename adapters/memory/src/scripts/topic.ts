@@ -1,4 +1,5 @@
 import type { Cut, Retention, ShardId, WireRecord, WireStart } from "brokerkit/driver";
+import { hashBytes } from "../mapping.ts";
 import { Alarm } from "./alarm.ts";
 import type { Delivery } from "./delivery.ts";
 import { Group } from "./group.ts";
@@ -79,11 +80,11 @@ export class Topic {
     return this.logs.map((log) => new Spot(log, from, this.tickets));
   }
 
-  /** The log a record without a group goes to. */
-  logOf(record: WireRecord, hash: number): Log {
+  /** The log that a record without a group goes to: its key's, or the next one. */
+  logOf({ key }: WireRecord): Log {
     const { logs } = this;
     if (logs.length === 1) return logs[0] as Log;
-    return logs[(record.key === undefined ? this.#turn++ : hash >>> 0) % logs.length] as Log;
+    return logs[(key === undefined ? this.#turn++ : hashBytes(key) >>> 0) % logs.length] as Log;
   }
 
   delay(log: Log, stored: Stored, due: number): void {

@@ -1,4 +1,5 @@
-import { type Capabilities, type Clock, driverError, type Retention } from "brokerkit/driver";
+import type { Capabilities, Clock, Retention } from "brokerkit/driver";
+import { beyond, invalid, noTopic } from "../errors.ts";
 import { Topic } from "./topic.ts";
 
 /** What lives as long as the process: topics and groups that several drivers share. It obeys one capability record. */
@@ -7,6 +8,8 @@ export class World {
   readonly topics = new Map<string, Topic>();
   /** Whether anything can ask for old messages; if not, what all groups have read is let go. */
   readonly keeps: boolean;
+  /** How many there were so far. */
+  members = 0;
   #clock: Clock | undefined;
   #drivers = 0;
 
@@ -18,7 +21,7 @@ export class World {
 
   /** The clock of the first driver: leases and delays of all members must run by one. */
   get clock(): Clock {
-    if (this.#clock === undefined) throw driverError("INTERNAL", "memory: the world has no clock before a driver was opened. Report it.");
+    if (this.#clock === undefined) throw beyond("before a driver was opened");
     return this.#clock;
   }
 
@@ -37,7 +40,7 @@ export class World {
     const topic = this.topics.get(name);
     if (topic !== undefined) return topic;
     if (!this.record.topics.explicit) return this.create(name, 1, {});
-    throw driverError("NOT_FOUND", `memory: there is no topic "${name}". Create it first, or let the broker do so (provision: "create").`);
+    throw noTopic(name);
   }
 
   create(name: string, partitions: number, retention: Retention): Topic {
@@ -60,8 +63,5 @@ export function namedWorld(name: string, record: Capabilities): World {
   const text = (value: Capabilities): string =>
     JSON.stringify(value, (_, part: unknown) => (part === Number.POSITIVE_INFINITY ? "∞" : part));
   if (text(known.record) === text(record)) return known;
-  throw driverError(
-    "INVALID_ARGUMENT",
-    `memory: the world "${name}" exists with other options. Use the same leaseMs, dedupeMs and like everywhere, or another name.`,
-  );
+  throw invalid(`the world "${name}" exists with other options; use the same leaseMs, dedupeMs and like everywhere, or another name`);
 }

@@ -45,7 +45,8 @@ const NEW_LANE = "INSERT OR IGNORE INTO fronts SELECT id, ?2, ?3 FROM groups WHE
 const LATEST = "SELECT seq FROM latest WHERE log = ?1 AND key = ?2";
 const SET_LATEST = "INSERT INTO latest VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET seq = excluded.seq";
 const TAKE = "DELETE FROM messages WHERE pos = (?1 << 44) + ?2 RETURNING length(data) AS size";
-const DUE = "SELECT id AS row, lane, published, expires, message AS id, klen, hlen, data, failures FROM delayed WHERE log = ?1 AND due <= ?2 ORDER BY due, id LIMIT ?3";
+const DUE =
+  "SELECT id AS row, lane, published, expires, message AS id, klen, hlen, data, failures FROM delayed WHERE log = ?1 AND due <= ?2 ORDER BY due, id LIMIT ?3";
 
 /** The log of a topic, or of a group's inbox. */
 export function findLog(sql: Client, topic: string, group?: string): Log | undefined {

@@ -1,6 +1,6 @@
 import type { Client } from "../client.ts";
 import { delivery, type Handed, type MessageRow, type Ownership } from "../mapping.ts";
-import { LOG, SEQ, SEQ_MASK } from "./schema.ts";
+import { LOG, SEQ } from "./schema.ts";
 
 /** Who claims, and how much. */
 export interface Claimant {
@@ -41,7 +41,8 @@ const HAND_OUT_OR_PARK = `WITH found AS MATERIALIZED (SELECT m.pos, ${KEY} AS ke
   INSERT INTO claims SELECT ?1, pos, key, 0, iif(blocked, NULL, ?2), iif(blocked, NULL, ?7), iif(blocked, NULL, ?8), iif(blocked, 0, 1), 0
   FROM found`;
 
-const EXPIRE = "UPDATE claims SET owner = NULL, token = NULL WHERE grp = ?1 AND lane = ?2 AND due <= ?3 AND owner IS NOT NULL RETURNING key";
+const EXPIRE =
+  "UPDATE claims SET owner = NULL, token = NULL WHERE grp = ?1 AND lane = ?2 AND due <= ?3 AND owner IS NOT NULL RETURNING key";
 const READY = `SELECT ${LOG} AS log, ${SEQ} AS seq, key FROM claims WHERE grp = ?1 AND lane = ?2 AND due <= ?3 AND owner IS NULL ORDER BY due LIMIT ?4`;
 const FIRST = `SELECT ${LOG} AS log, ${SEQ} AS seq, ${BUSY_ELSEWHERE("?3")} AS busy FROM claims
   WHERE grp = ?1 AND key = ?3 AND owner IS NULL ORDER BY pos LIMIT 1`;
@@ -80,7 +81,12 @@ export function claim(sql: Client, who: Claimant): Handed[] {
   for (let lane = 9; lane >= 0 && out.length < who.max; lane--) {
     if ((who.lanes & (1 << lane)) === 0) continue;
     const keys = sql.all<{ key: Uint8Array | null }>(EXPIRE, who.group, lane, who.now);
-    if (keys.length > 0) unpark(sql, who.group, keys.map(({ key }) => key));
+    if (keys.length > 0)
+      unpark(
+        sql,
+        who.group,
+        keys.map(({ key }) => key),
+      );
     takeReady(sql, who, lane, out);
     takeNew(sql, who, lane, out);
   }
@@ -228,6 +234,10 @@ export function extendLease(sql: Client, { group, owner }: Member, { log, seq, t
 /** Gives back everything that a member has. */
 export function releaseAll(sql: Client, { group, owner }: Omit<Member, "inbox">, now: number): boolean {
   const keys = sql.all<{ key: Uint8Array | null }>(RELEASE, group, owner, now);
-  unpark(sql, group, keys.map(({ key }) => key));
+  unpark(
+    sql,
+    group,
+    keys.map(({ key }) => key),
+  );
   return keys.length > 0;
 }

@@ -63,7 +63,11 @@ export function forget(sql: Client, log: Log, to: number, now: number): void {
     if (unsettled.length === 0) continue;
     const seqs = unsettled.map(({ seq }) => seq);
     lose(sql, id, Math.min(...seqs), Math.max(...seqs), seqs.length);
-    unpark(sql, id, unsettled.map(({ key }) => key));
+    unpark(
+      sql,
+      id,
+      unsettled.map(({ key }) => key),
+    );
   }
   sql.run(FORGET, log.id, log.floor, to);
   log.floor = to + 1;

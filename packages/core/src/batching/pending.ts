@@ -45,6 +45,11 @@ export class Pending {
     this.bytes = bytes;
   }
 
+  /** It may have been stored. */
+  get inDoubt(): boolean {
+    return this.sent || this.doubt;
+  }
+
   /** The caller's promise; call once. */
   outcome(): Promise<Receipt> {
     return new Promise((resolve, reject) => {

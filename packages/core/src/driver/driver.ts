@@ -135,7 +135,11 @@ export interface Cursor {
    * Waits up to `waitMs` for at most `max` records. `atEnd`: the *fetch position* has reached `end` on every shard, also when the topic is
    * empty or its tail was compacted away. A bounded cursor delivers nothing behind `end`.
    */
-  receive(max: number, waitMs: number, signal: AbortSignal): Promise<{ readonly deliveries: readonly WireDelivery[]; readonly atEnd: boolean }>;
+  receive(
+    max: number,
+    waitMs: number,
+    signal: AbortSignal,
+  ): Promise<{ readonly deliveries: readonly WireDelivery[]; readonly atEnd: boolean }>;
   close(): Promise<void>;
 }
 

@@ -168,6 +168,10 @@ export class Connection {
   }
 
   #unavailable(what: string): BrokerError {
-    return new BrokerError("UNAVAILABLE", `[${this.#name}] The broker ${what}.`, { details: undefined, retryable: true, adapter: this.#name });
+    return new BrokerError("UNAVAILABLE", `[${this.#name}] The broker ${what}.`, {
+      details: undefined,
+      retryable: true,
+      adapter: this.#name,
+    });
   }
 }

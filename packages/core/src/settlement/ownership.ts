@@ -85,7 +85,10 @@ export class Ownership {
 
   /** All of one ownership (`undefined`: all there is). */
   loseShard(shard: Shard | undefined, reason: string): void {
-    this.lose([...this.#owned].filter((entry) => shard === undefined || entry.wire.shard === shard), reason);
+    this.lose(
+      [...this.#owned].filter((entry) => shard === undefined || entry.wire.shard === shard),
+      reason,
+    );
   }
 
   lose(entries: readonly Entry[], reason: string): void {
@@ -153,7 +156,12 @@ export class Ownership {
 
   async #extendOnWire(entries: readonly Entry[], ms: number): ReturnType<NonNullable<Subscription["extend"]>> {
     const side = this.#side();
-    return (await side.extend?.(entries.map((entry) => entry.wire), ms)) ?? [];
+    return (
+      (await side.extend?.(
+        entries.map((entry) => entry.wire),
+        ms,
+      )) ?? []
+    );
   }
 }
 

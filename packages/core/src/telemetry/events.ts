@@ -15,8 +15,20 @@ export type BrokerEvent = Where &
     | { readonly type: "reconnected"; readonly downMs: number }
     | { readonly type: "lost"; readonly shard: string; readonly reason: string; readonly deliveries: number }
     | { readonly type: "shard"; readonly shard: string; readonly state: "up" | "down" }
-    | { readonly type: "data-loss"; readonly shard: string; readonly from?: string | undefined; readonly to?: string | undefined; readonly missing?: number | undefined }
-    | { readonly type: "failed"; readonly id: string; readonly attempt: number; readonly error: unknown; readonly next: "again" | "requeue" | "dead-letter" | "drop" }
+    | {
+        readonly type: "data-loss";
+        readonly shard: string;
+        readonly from?: string | undefined;
+        readonly to?: string | undefined;
+        readonly missing?: number | undefined;
+      }
+    | {
+        readonly type: "failed";
+        readonly id: string;
+        readonly attempt: number;
+        readonly error: unknown;
+        readonly next: "again" | "requeue" | "dead-letter" | "drop";
+      }
     | { readonly type: "timeout"; readonly id: string; readonly attempt: number; readonly timeoutMs: number }
     | { readonly type: "dead-letter"; readonly id: string; readonly reason: string }
     | { readonly type: "dropped"; readonly id: string; readonly reason: string }
@@ -48,8 +60,12 @@ export interface DeliverTrace {
 }
 
 // Free when unused: `hasSubscribers` is one property read, and no context object is made without one.
-export const publishTrace: ReturnType<typeof tracingChannel<unknown, PublishTrace>> = tracingChannel<unknown, PublishTrace>("brokerkit.publish");
-export const deliverTrace: ReturnType<typeof tracingChannel<unknown, DeliverTrace>> = tracingChannel<unknown, DeliverTrace>("brokerkit.deliver");
+export const publishTrace: ReturnType<typeof tracingChannel<unknown, PublishTrace>> = tracingChannel<unknown, PublishTrace>(
+  "brokerkit.publish",
+);
+export const deliverTrace: ReturnType<typeof tracingChannel<unknown, DeliverTrace>> = tracingChannel<unknown, DeliverTrace>(
+  "brokerkit.deliver",
+);
 const events = channel("brokerkit.event");
 
 const LOUD: Readonly<Partial<Record<BrokerEvent["type"], keyof Logger>>> = {

@@ -2,8 +2,8 @@ import { mkdirSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { guardPath, releasePath } from "../faults/guard.ts";
 import { claim } from "./claim.ts";
+import { guardPath, releasePath } from "./guard.ts";
 
 // Below the ranges from which systems take the ports of outgoing connections: a port stays ours while its broker is down.
 const lowest = 20_000;

@@ -1,0 +1,12 @@
+import type { Clock } from "../driver/adapter.ts";
+
+/** The work's outcome, or `late()` as a rejection once `due` (monotonic ms) has come; the work itself goes on. */
+export async function before<T>(clock: Clock, due: number, work: Promise<T>, late: () => Error): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const timer = clock.timer(Math.max(0, due - clock.monotonic()), () => reject(late()));
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    timer.cancel();
+  }
+}
