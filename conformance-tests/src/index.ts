@@ -14,3 +14,4 @@ export {
   type Provoked,
   type Site,
 } from "./harness.ts";
+export { type Runner, conformance } from "./suite.ts";

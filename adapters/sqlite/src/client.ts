@@ -108,7 +108,7 @@ export class Client {
     try {
       this.#db = db;
       const known = this.#identify();
-      db.exec(`PRAGMA page_size=${PAGE_BYTES}; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY`);
+      db.exec(`PRAGMA page_size=${PAGE_BYTES}; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=16000; PRAGMA wal_autocheckpoint=4000; PRAGMA wal_autocheckpoint=16000; PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY`);
       if (this.one<{ journal_mode: string }>("PRAGMA journal_mode=WAL")?.journal_mode !== "wal") {
         throw driverError("FORBIDDEN", "its folder's file system has no shared memory, which several processes on one file need");
       }

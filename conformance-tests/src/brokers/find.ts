@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { accessSync, constants, existsSync, statSync } from "node:fs";
-import { mkdir, readdir } from "node:fs/promises";
+import { mkdir, readdir, rm } from "node:fs/promises";
 import { delimiter, isAbsolute, join } from "node:path";
 import { cached } from "./cache.ts";
 import { type BrokerRecipe, BrokerUnavailableError, type ProcessRecipe } from "./recipe.ts";
@@ -79,7 +79,9 @@ async function install(name: string, env: NodeJS.ProcessEnv): Promise<void> {
 async function unpack(name: string, folder: string, env: NodeJS.ProcessEnv): Promise<void> {
   const work = join(folder, ".apt");
   // Lists of our own: those of the system can only be refreshed by root.
-  const own = ["-o", `Dir::State=${work}/state`, "-o", `Dir::Cache=${work}/cache`, "-o", "Dir::State::status=/var/lib/dpkg/status"];
+  const places = { "Dir::State": "state", "Dir::State::lists": "state/lists", "Dir::Cache": "cache" };
+  const own = Object.entries(places).flatMap(([name, place]) => ["-o", `${name}=${join(work, place)}`]);
+  own.push("-o", "Dir::State::status=/var/lib/dpkg/status");
   await mkdir(join(work, "state", "lists", "partial"), { recursive: true });
   await mkdir(join(work, "cache", "archives", "partial"), { recursive: true });
   const plan = (extra: readonly string[]): Promise<string> =>
@@ -96,6 +98,7 @@ async function unpack(name: string, folder: string, env: NodeJS.ProcessEnv): Pro
   const packages = [...planned.matchAll(/^Inst (\S+)/gm)].map((match) => match[1] ?? "");
   await run("apt-get", [...extra, "download", ...(packages.length === 0 ? [name] : packages)], { cwd: work, env: quiet(env) });
   for (const file of await readdir(work)) if (file.endsWith(".deb")) await run("dpkg-deb", ["-x", join(work, file), folder]);
+  await rm(work, { recursive: true });
 }
 
 function unpacked(home: string, names: readonly string[]): Program | undefined {

@@ -144,7 +144,7 @@ export const errors: readonly Case[] = [
   provocation("read-only", "A database file that can't be written is a typed error.", false),
   provocation("corrupt", "A database file that is none is a typed error, and the file is left as it was.", false),
   {
-    id: "errors/lock-step",
+    id: "errors/typed",
     states: "Every error of a failing driver call is a BrokerError with its adapter, its topic and its cause.",
     async run(t) {
       const cause = new Error("raw client error");

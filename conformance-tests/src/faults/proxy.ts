@@ -12,7 +12,7 @@ export interface ProxyTarget {
  * A TCP proxy that breaks connections. Faults hold for the connections that are open and for those to come, until they are changed or `heal`
  * is called; where a direction can be given, both are meant by default.
  */
-export interface Proxy extends AsyncDisposable {
+export interface FaultProxy extends AsyncDisposable {
   readonly host: string;
   readonly port: number;
   readonly statistics: ProxyStatistics;
@@ -47,7 +47,7 @@ export interface Proxy extends AsyncDisposable {
 const host = "127.0.0.1";
 const both: readonly Direction[] = ["up", "down"];
 
-class FaultProxy implements Proxy, LinkHost {
+class TcpProxy implements FaultProxy, LinkHost {
   readonly host = host;
   readonly conditions: Readonly<Record<Direction, Conditions>> = { up: calm(), down: calm() };
   readonly rules = new Set<PendingRule>();
@@ -233,9 +233,9 @@ class FaultProxy implements Proxy, LinkHost {
 }
 
 /** Starts a proxy on a free port of the loopback address. The target need not be there yet: it is dialled for each connection. */
-export async function startProxy(target: ProxyTarget): Promise<Proxy> {
+export async function startProxy(target: ProxyTarget): Promise<FaultProxy> {
   const reserved = await reservePort();
-  const proxy = new FaultProxy({ host: target.host, port: target.port }, reserved);
+  const proxy = new TcpProxy({ host: target.host, port: target.port }, reserved);
   await proxy.accept();
   return proxy;
 }

@@ -76,6 +76,7 @@ export class BrokerHandle implements Broker {
     this.#wiring = new Wiring(() => this.#name, this.#connection, clock, telemetry, options, {
       opened: (subscription) => void this.#subscriptions.add(subscription),
       closed: (subscription) => void this.#subscriptions.delete(subscription),
+      closing: () => this.#closing !== undefined,
       tap: (topic, record) => {
         for (const see of this.#taps) see(topic.name, record);
       },
@@ -193,10 +194,12 @@ export class BrokerHandle implements Broker {
     const missing = this.#requires.find((feature) => !features[feature]);
     if (missing !== undefined) throw unsupported(missing, adapter.name);
     this.#effective = effectiveCapabilities(capabilities);
+    this.#wiring.publish.resume();
   }
 }
 
 interface WiringEvents extends Pick<SubscriptionHost, "opened" | "closed"> {
+  readonly closing: () => boolean;
   readonly tap: (topic: BoundTopic, record: WireRecord) => void;
 }
 
@@ -212,6 +215,7 @@ class Wiring implements TopicWiring, SubscriptionHost {
   readonly publish: PublishLine;
   readonly opened: SubscriptionHost["opened"];
   readonly closed: SubscriptionHost["closed"];
+  readonly closing: SubscriptionHost["closing"];
   readonly tap: WiringEvents["tap"];
   readonly #name: () => string;
 
@@ -224,6 +228,7 @@ class Wiring implements TopicWiring, SubscriptionHost {
     this.interceptors = options.use ?? [];
     this.opened = events.opened;
     this.closed = events.closed;
+    this.closing = events.closing;
     this.tap = events.tap;
     this.provisioning = new Provisioning(this);
     this.publish = new PublishLine(this);

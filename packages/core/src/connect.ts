@@ -1,5 +1,5 @@
 import { ADAPTERS } from "./adapters.generated.ts";
-import { BrokerHandle } from "./broker.ts";
+import { BrokerHandle, type BrokerSource } from "./broker.ts";
 import { FEATURE_NAMES, featuresOf } from "./capability/features.ts";
 import { checkOptions, checkRequires, isFactory } from "./checks.ts";
 import type { Adapter, AdapterFactory, BrokerUrl, FactoryContext } from "./driver/adapter.ts";
@@ -53,13 +53,7 @@ function makeBroker(where: string, target: string | Adapter, o: Options & { requ
   return new BrokerHandle(sourceOf(where, target, options.adapters ?? []), options, requires);
 }
 
-/** Where a broker gets its adapter from: nothing is loaded before `load` is called. */
-export interface Source {
-  readonly name: string;
-  readonly load: () => Adapter | Promise<Adapter>;
-}
-
-function sourceOf(where: string, target: unknown, factories: readonly AdapterFactory[]): Source {
+function sourceOf(where: string, target: unknown, factories: readonly AdapterFactory[]): BrokerSource {
   if (typeof target === "string") return sourceOfUrl(parseUrl(target), factories);
   if (isFactory(target))
     throw invalidArgument("adapter", `${where} takes an adapter or a URL, and was given the factory itself: call it first.`);
@@ -71,7 +65,7 @@ function sourceOf(where: string, target: unknown, factories: readonly AdapterFac
 }
 
 /** The source that a URL names. Throws `INVALID_ARGUMENT` for an unknown scheme. */
-export function sourceOfUrl(url: BrokerUrl, factories: readonly AdapterFactory[]): Source {
+export function sourceOfUrl(url: BrokerUrl, factories: readonly AdapterFactory[]): BrokerSource {
   const given = factories.find((factory) => factory.schemes.includes(url.scheme));
   if (given !== undefined) return { name: url.scheme, load: () => build(given, url) };
   const home = Object.values(ADAPTERS).find((one) => one.schemes.includes(url.scheme))?.package;

@@ -11,7 +11,6 @@ import { wireStart } from "./start.ts";
 type GroupOptions = ConsumeOptions & { group?: string | undefined; broadcast?: boolean | undefined };
 
 const BATCH = ["max", "waitMs", "onThrow"] as const;
-const WINDOW_FOR_STREAMS = 1_000;
 
 /** Options of any subscribing verb, without asking the backend. Throws `INVALID_ARGUMENT`. */
 export function checkConsume(verb: string, o: GroupOptions, batch: BatchOptions | undefined): void {
@@ -57,12 +56,12 @@ export function consumption(
     throw unsupported("requeue", adapter, topic.name);
   }
   if (group === undefined && o.deadLetter === "keep") throw unsupported("deadLetter", adapter, topic.name);
-  const concurrency = o.concurrency ?? (manual ? WINDOW_FOR_STREAMS : DEFAULTS.concurrency);
   return {
     topic,
     group,
     from: wireStart(o.from ?? DEFAULTS.from, group === undefined ? "broadcast" : "group", adapter, topic),
-    concurrency: manual ? Math.max(1, Math.ceil(concurrency / (batch?.max ?? 1))) : concurrency,
+    // A stream is paced by whoever pulls it.
+    concurrency: o.concurrency ?? (manual ? Number.POSITIVE_INFINITY : DEFAULTS.concurrency),
     timeoutMs: o.timeoutMs ?? DEFAULTS.timeoutMs,
     order: o.order ?? topic.order,
     retry: new RetryPolicy(retry, capabilities.hold),

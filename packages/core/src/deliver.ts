@@ -4,11 +4,12 @@ import { Copies } from "./dead-letter/copies.ts";
 import { idOf } from "./delivery.ts";
 import type { Clock } from "./driver/adapter.ts";
 import type { Place, ShardId, WireDelivery } from "./driver/wire.ts";
-import { BrokerError, fromDriver } from "./errors.ts";
+import { type BrokerError, fromDriver } from "./errors.ts";
 import { Window } from "./flow/window.ts";
 import { Handling } from "./handling.ts";
 import type { Connection } from "./lifecycle/connection.ts";
 import { Feed } from "./lifecycle/feed.ts";
+import { dataLoss } from "./lifecycle/loss.ts";
 import type { Interceptor } from "./options.ts";
 import { Backlog } from "./ordering/backlog.ts";
 import { Alarm } from "./primitives/alarm.ts";
@@ -16,6 +17,7 @@ import { sleep } from "./primitives/sleep.ts";
 import type { PublishLine } from "./publish.ts";
 import { Entry } from "./settlement/entry.ts";
 import { Ownership } from "./settlement/ownership.ts";
+import type { SubscriptionState } from "./surface.ts";
 import type { Telemetry } from "./telemetry/events.ts";
 
 export interface DeliverWiring {
@@ -30,7 +32,7 @@ export interface DeliverWiring {
 const CREDIT = 10_000;
 const ACK_PAUSE_MS = 100;
 
-/** THE DELIVERY LINE: receive, lane, decode, trace, interceptors, handler, retry, dead letter, settle; the file that knows this order. */
+/** THE DELIVERY LINE: receive, lane, decode … handler (handling.ts), retry, dead letter, settle; the file that knows this order. */
 export class DeliverLine {
   readonly #wiring: DeliverWiring;
   readonly #options: Consumption;
@@ -60,7 +62,7 @@ export class DeliverLine {
     this.#options = options;
     this.#clock = wiring.clock;
     this.#concurrency = options.concurrency;
-    this.#window = new Window(this.#clock, this.#concurrency * (options.batch?.max ?? 1));
+    this.#window = new Window(this.#clock, (options.manual ? 1 : this.#concurrency) * (options.batch?.max ?? 1));
     this.#alarm = new Alarm(this.#clock, () => this.#ring());
     const { topic, group, from } = options;
     this.#backlog = new Backlog(options.batch, (entry) => entry.state === "waiting");
@@ -147,18 +149,10 @@ export class DeliverLine {
     return this.#feed.start();
   }
 
-  get state(): "running" | "paused" | "reconnecting" | "stalled" {
-    if (this.#reconnecting) return "reconnecting";
-    if (this.#paused) return "paused";
-    return this.#backlog.held >= this.#options.topic.capabilities.hold.maxUnacked ? "stalled" : "running";
-  }
-
-  get inFlight(): number {
-    return this.#handling.size;
-  }
-
-  get oldestInFlightMs(): number {
-    return this.#handling.oldestMs;
+  get snapshot(): Pick<SubscriptionState, "state" | "inFlight" | "oldestInFlightMs"> {
+    const stalled = this.#backlog.held >= this.#options.topic.capabilities.hold.maxUnacked;
+    const state = this.#reconnecting ? "reconnecting" : this.#paused ? "paused" : stalled ? "stalled" : "running";
+    return { state, inFlight: this.#handling.size, oldestInFlightMs: this.#handling.oldestMs };
   }
 
   /** Deliveries owned but for those that wait for their next attempt, and copies on their way: 0 means that nothing happens by itself. */
@@ -221,7 +215,11 @@ export class DeliverLine {
 
   // ---- receive
   #room(): number {
-    this.#asked = this.#paused || this.#closing ? 0 : this.#window.room(this.#ownership.size, this.#ownership.bytes);
+    const { manual, batch } = this.#options;
+    if (this.#paused || this.#closing) this.#asked = 0;
+    // A stream's user may hold what it likes unsettled; what nobody has asked for is what counts.
+    else if (manual) this.#asked = this.#window.ahead(this.#demand * (batch?.max ?? 1), this.#backlog.size);
+    else this.#asked = this.#window.room(this.#ownership.size, this.#ownership.bytes);
     return this.#asked;
   }
 
@@ -245,7 +243,7 @@ export class DeliverLine {
   #pump(): void {
     if (this.#pumping) return;
     this.#pumping = true;
-    while (!this.#paused && !this.#closing && (this.#options.manual ? this.#demand > 0 : this.#handling.size < this.#concurrency)) {
+    while (!this.#paused && !this.#closing && this.#handling.size < this.#concurrency && !(this.#options.manual && this.#demand === 0)) {
       const entries = this.#backlog.take(this.#clock.monotonic());
       if (entries === undefined) break;
       if (this.#options.manual) this.#demand--;
@@ -332,8 +330,9 @@ export class DeliverLine {
     const level = group === undefined ? topic.capabilities.delivery.broadcast : topic.capabilities.delivery.group;
     // Where losing is what the backend promises, it is counted and reported, and no reason to stop.
     if (onDataLoss === "skip" || level === "at-most-once") return;
-    const text = `[${this.#wiring.adapter}] Messages of "${topic.name}" were gone before ${group === undefined ? "this reader" : `group "${group}"`} had them (shard ${shard}${from === undefined ? "" : `, from ${from}`}${to === undefined ? "" : ` to ${to}`}). Subscribe with onDataLoss: "skip" to go on behind them.`;
-    this.#died(new BrokerError("DATA_LOSS", text, { details: { from, to }, adapter: this.#wiring.adapter, topic: topic.name }));
+    const reader = group === undefined ? "this reader" : `group "${group}"`;
+    const hint = 'Subscribe with onDataLoss: "skip" to go on behind them.';
+    this.#died(dataLoss({ adapter: this.#wiring.adapter, topic: topic.name, reader, from, to, hint }));
   }
 
   /** Due retries, filled batches, handlers out of time: one timer for all. */

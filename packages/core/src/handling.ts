@@ -70,6 +70,11 @@ export class Handling implements Verdicts {
     for (let n = 0; n < run.entries.length; n++) {
       const entry = run.entries[n] as Entry;
       const payload = payloads[n];
+      // Lost while an async schema looked at it.
+      if (entry.state !== "running") {
+        this.#wiring.left(entry);
+        continue;
+      }
       const attempt = entry.attempt;
       entry.runs++;
       if (payload instanceof Undecodable) this.#wiring.given(entry, payload.reason, payload.error);

@@ -1,4 +1,5 @@
 import { Batcher } from "./batching/batcher.ts";
+import { Deadlines } from "./batching/deadlines.ts";
 import { aborted, checkVerdict, givenUp, timedOut } from "./batching/outcomes.ts";
 import { Pending } from "./batching/pending.ts";
 import { checkFinal, checkPublish } from "./capability/publishable.ts";
@@ -13,8 +14,6 @@ import type { Connection } from "./lifecycle/connection.ts";
 import type { Receipt } from "./message.ts";
 import { DEFAULTS, type Interceptor, type PublishOptions } from "./options.ts";
 import { PublishLanes } from "./ordering/publish-lanes.ts";
-import { Alarm } from "./primitives/alarm.ts";
-import { Chain } from "./primitives/chain.ts";
 import { newId } from "./primitives/ids.ts";
 import type { Keepalive } from "./primitives/keepalive.ts";
 import { before } from "./primitives/race.ts";
@@ -45,11 +44,9 @@ export class PublishLine {
   readonly #connection: Connection;
   readonly #interceptors: readonly Interceptor[];
   readonly #gate = new Gate(MAX_WAITING, MAX_WAITING_BYTES);
-  readonly #pending = new Chain<Pending>();
+  readonly #pending: Deadlines;
   readonly #lanes: PublishLanes<Pending>;
   readonly #batcher: Batcher<Pending>;
-  readonly #calls = new Map<AbortController, number>();
-  readonly #alarm: Alarm;
   /** Per topic: the last publish that is still on its way to the lanes, so that slow preparation keeps the order of the calls. */
   readonly #turns = new Map<BoundTopic, Promise<unknown>>();
   readonly #idle: (() => void)[] = [];
@@ -64,7 +61,7 @@ export class PublishLine {
     this.#clock = wiring.clock;
     this.#connection = wiring.connection;
     this.#interceptors = wiring.interceptors.filter((interceptor) => interceptor.publish !== undefined);
-    this.#alarm = new Alarm(wiring.clock, () => this.#expire());
+    this.#pending = new Deadlines(wiring.clock, (item) => item.fail(timedOut(wiring.adapter, item.record.target.topic, item.inDoubt)));
     this.#lanes = new PublishLanes(() => this.#connection.capabilities.publish.order === "record");
     this.#batcher = new Batcher({
       limits: () => this.#connection.capabilities.publish,
@@ -119,13 +116,12 @@ export class PublishLine {
     if (this.unsettled > 0) {
       const timer = this.#clock.timer(Math.max(0, deadline - this.#clock.monotonic()), () => {
         this.#ended = true;
-        for (const item of this.#pending) item.fail(givenUp(this.#wiring.adapter, item.record.target.topic, item.inDoubt));
-        for (const call of this.#calls.keys()) call.abort();
+        this.#pending.giveUp((item) => item.fail(givenUp(this.#wiring.adapter, item.record.target.topic, item.inDoubt)));
       });
       await this.flush();
       timer.cancel();
     }
-    this.#alarm.cancel();
+    this.#pending.stop();
   }
 
   // ---- interceptors
@@ -219,7 +215,6 @@ export class PublishLine {
     const outcome = item.outcome();
     if (this.#pending.size === 0) this.#wiring.keepalive.hold();
     this.#pending.add(item);
-    this.#alarm.at(item.deadline);
     if (signal !== undefined)
       item.watch(signal, () => item.fail(aborted(this.#wiring.adapter, item.record.target.topic, item.inDoubt, signal.reason)));
     item.onSettled = this.#forget;
@@ -265,10 +260,9 @@ export class PublishLine {
       if (item.deadline > deadline) deadline = item.deadline;
       records[n] = item.record;
     }
-    this.#calls.set(call, deadline);
-    this.#alarm.at(deadline);
+    this.#pending.begin(call, deadline);
     const results = await this.#attempt(records, call.signal);
-    this.#calls.delete(call);
+    this.#pending.end(call);
     const again: Pending[] = [];
     for (let n = 0; n < items.length; n++) {
       const item = items[n] as Pending;
@@ -339,20 +333,5 @@ export class PublishLine {
         resend();
       });
     });
-  }
-
-  // ---- deadlines: one timer for all
-  #expire(): void {
-    const now = this.#clock.monotonic();
-    let next = Number.POSITIVE_INFINITY;
-    for (const item of this.#pending) {
-      if (item.deadline <= now) item.fail(timedOut(this.#wiring.adapter, item.record.target.topic, item.inDoubt));
-      else if (item.deadline < next) next = item.deadline;
-    }
-    for (const [call, deadline] of this.#calls) {
-      if (deadline <= now) call.abort();
-      else if (deadline < next) next = deadline;
-    }
-    if (next !== Number.POSITIVE_INFINITY) this.#alarm.at(next);
   }
 }

@@ -7,6 +7,7 @@ import type { Cursor } from "./driver/driver.ts";
 import type { Place, ShardId, WireDelivery, WireStart } from "./driver/wire.ts";
 import { BrokerError, fromDriver } from "./errors.ts";
 import type { Connection } from "./lifecycle/connection.ts";
+import { dataLoss } from "./lifecycle/loss.ts";
 import type { Message } from "./message.ts";
 import { encodePosition, type Position } from "./position.ts";
 import { timeoutSignal } from "./primitives/abort.ts";
@@ -253,7 +254,7 @@ export class TopicReplay implements Replay<unknown> {
     const { adapter, telemetry } = this.#wiring;
     const { name } = this.#options.topic;
     telemetry.emit({ type: "data-loss", topic: name, shard: "", from, to });
-    const text = `[${adapter}] replay of "${name}": what it asked for is gone, retention has passed it. Start from a later point, or from "earliest".`;
-    this.#lost ??= new BrokerError("DATA_LOSS", text, { details: { from, to }, adapter, topic: name });
+    const hint = 'Start from a later point, or from "earliest".';
+    this.#lost ??= dataLoss({ adapter, topic: name, reader: "this replay", from, to, hint });
   }
 }

@@ -9,6 +9,8 @@ import type { Subscription, SubscriptionState } from "./surface.ts";
 /** What a subscription's broker keeps of it. */
 export interface SubscriptionHost extends DeliverWiring {
   readonly keepalive: Keepalive;
+  /** The broker is closing: no new subscriptions. */
+  readonly closing: () => boolean;
   opened(subscription: RunningSubscription): void;
   closed(subscription: RunningSubscription): void;
 }
@@ -20,7 +22,9 @@ export class RunningSubscription implements Subscription {
   readonly #line: DeliverLine;
   readonly #end: Deferred<void> = deferred<void>();
   #closing: Promise<void> | undefined;
+  #cause: BrokerError | undefined;
   #isClosed = false;
+  #unfollow: (() => void) | undefined;
   #created = true;
 
   private constructor(host: SubscriptionHost, options: Consumption) {
@@ -31,16 +35,33 @@ export class RunningSubscription implements Subscription {
 
   /** Resolves once the start of the group, or of this broadcast reader, is fixed. */
   static async start(host: SubscriptionHost, options: Consumption, signal: AbortSignal | undefined): Promise<RunningSubscription> {
+    if (host.closing()) throw host.connection.closedError();
     const subscription = new RunningSubscription(host, options);
-    subscription.#created = await subscription.#line.start();
     host.keepalive.hold();
     host.opened(subscription);
+    try {
+      subscription.#created = await subscription.#line.start();
+    } catch (error) {
+      subscription.#ended();
+      throw error;
+    }
     if (!subscription.#created && options.from.kind !== "latest") {
       host.telemetry.emit({ type: "from-not-used", topic: options.topic.name, group: options.group });
     }
-    if (signal?.aborted === true) await subscription.close();
-    else signal?.addEventListener("abort", () => void subscription.close(), { once: true });
-    return subscription;
+    // It may have died in its first moment, or the broker began to close meanwhile.
+    if (subscription.#cause === undefined && !host.closing()) return subscription.#follow(signal);
+    subscription.#end.promise.catch(() => {});
+    await subscription.close();
+    throw subscription.#cause ?? host.connection.closedError();
+  }
+
+  #follow(signal: AbortSignal | undefined): this {
+    if (signal === undefined) return this;
+    const close = (): void => void this.close();
+    this.#unfollow = () => signal.removeEventListener("abort", close);
+    if (signal.aborted) close();
+    else signal.addEventListener("abort", close);
+    return this;
   }
 
   get closed(): Promise<void> {
@@ -52,13 +73,9 @@ export class RunningSubscription implements Subscription {
   }
 
   get state(): SubscriptionState {
-    return {
-      topic: this.#options.topic.name,
-      group: this.#options.group,
-      state: this.#isClosed ? "closed" : this.#line.state,
-      inFlight: this.#line.inFlight,
-      oldestInFlightMs: this.#line.oldestInFlightMs,
-    };
+    const snapshot = this.#line.snapshot;
+    const { topic, group } = this.#options;
+    return { topic: topic.name, group, ...snapshot, state: this.#isClosed ? "closed" : snapshot.state };
   }
 
   /** 0: nothing happens by itself at this point of time. */
@@ -91,7 +108,7 @@ export class RunningSubscription implements Subscription {
 
   close(o: { deadlineMs?: number | undefined } = {}): Promise<void> {
     checkNumber("deadlineMs", o.deadlineMs, 0);
-    this.#closing ??= this.#drain(o.deadlineMs ?? DEFAULTS["close.deadlineMs"], undefined);
+    this.#closing ??= this.#drain(o.deadlineMs ?? DEFAULTS["close.deadlineMs"]);
     return this.#closing;
   }
 
@@ -99,21 +116,26 @@ export class RunningSubscription implements Subscription {
     return this.close();
   }
 
-  async #drain(deadlineMs: number, cause: BrokerError | undefined): Promise<void> {
+  async #drain(deadlineMs: number): Promise<void> {
     await this.#line.close(this.#host.clock.monotonic() + deadlineMs);
-    if (this.#isClosed) return;
+    this.#ended();
+    if (this.#cause === undefined) this.#end.resolve();
+    else this.#end.reject(this.#cause);
+  }
+
+  #ended(): void {
     this.#isClosed = true;
+    this.#unfollow?.();
     this.#host.keepalive.release();
     this.#host.closed(this);
-    if (cause === undefined) this.#end.resolve();
-    else this.#end.reject(cause);
   }
 
   /** Ends by itself: running handlers are told at once. Whoever does not handle `closed` learns of it by the process ending. */
   async #die(error: BrokerError): Promise<void> {
     if (this.#closing !== undefined) return;
     this.#host.telemetry.emit({ type: "subscription-failed", topic: this.#options.topic.name, group: this.#options.group, error });
-    this.#closing = this.#drain(0, error);
+    this.#cause = error;
+    this.#closing = this.#drain(0);
     await this.#closing;
   }
 }

@@ -1,6 +1,10 @@
 import type { Place, Shard, WireDelivery, WireHeader } from "brokerkit/driver";
 import type { Log, Stored } from "./log.ts";
 import type { Lane, Seat } from "./queue.ts";
+import { Slab } from "./slab.ts";
+
+const NONE: readonly never[] = Object.freeze([]);
+const outgoing = new Slab();
 
 /** A message in a member's or a reader's hands. */
 export class Delivery implements WireDelivery {
@@ -36,12 +40,24 @@ export class Delivery implements WireDelivery {
     seat: Seat | undefined,
     lane: Lane | undefined,
   ) {
-    const { key, headers, body } = stored.open();
+    const { keyLength, bodyLength, headers, length } = stored;
+    // Bytes of the receiver's own: what one does to them reaches nobody else.
+    let at = outgoing.reserve(length);
+    const { bytes } = outgoing;
+    const { buffer } = bytes;
+    bytes.set(new Uint8Array(stored.bytes.buffer, stored.at, length), at);
+    this.key = keyLength < 0 ? undefined : new Uint8Array(buffer, at, keyLength);
+    if (keyLength > 0) at += keyLength;
+    if (headers.length === 0) this.headers = NONE;
+    else {
+      this.headers = headers.map(([name, size]): WireHeader => {
+        at += size;
+        return [name, new Uint8Array(buffer, at - size, size)];
+      });
+    }
+    this.body = bodyLength < 0 ? null : new Uint8Array(buffer, at, bodyLength);
     this.shard = shard;
     this.id = stored.id;
-    this.key = key;
-    this.headers = headers;
-    this.body = body;
     this.publishedAt = stored.publishedAt;
     this.deliveries = deliveries;
     this.failures = failures;

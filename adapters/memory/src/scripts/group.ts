@@ -3,7 +3,7 @@ import { Alarm } from "./alarm.ts";
 import { Delivery, Leases } from "./delivery.ts";
 import { Line, spread } from "./line.ts";
 import { Log, Spot, type Stored } from "./log.ts";
-import { Item, type Lane, type Member, Queue, Seat } from "./queue.ts";
+import { type Hand, Item, type Lane, type Member, Queue, Seat } from "./queue.ts";
 import { cutOf } from "./reader.ts";
 import type { Source, Topic } from "./topic.ts";
 
@@ -38,10 +38,11 @@ export class Group implements Source {
     this.#record = record;
     this.#prefix = record.settle.unit === "prefix";
     this.#atMostOnce = record.delivery.group === "at-most-once";
+    const hand: Hand = (seat, stored, deliveries, failures, lane, now) => this.#hand(seat, stored, deliveries, failures, lane, now);
     const keyed = record.keyOrder === "members" && !this.#prefix;
-    this.#shards = spots.map((spot) => new Queue(spot, false, keyed));
+    this.#shards = spots.map((spot) => new Queue(spot, false, keyed, hand));
     const inbox = new Log(INBOX, record.places, {});
-    this.inbox = record.groupInbox === "none" ? undefined : new Queue(new Spot(inbox, { kind: "earliest" }, 0), true, keyed);
+    this.inbox = record.groupInbox === "none" ? undefined : new Queue(new Spot(inbox, { kind: "earliest" }, 0), true, keyed, hand);
     this.#queues = this.inbox === undefined ? this.#shards : [...this.#shards, this.inbox];
     this.#alarm = new Alarm(topic.world.clock, () => this.serve(topic.world.clock.monotonic()));
   }
@@ -80,7 +81,7 @@ export class Group implements Source {
     const into: Delivery[] = [];
     spread(member.seats, member.turn++, max, into, (seat, share) => {
       const room = seat.paused ? 0 : Math.min(share, this.#room(seat));
-      if (room > 0) seat.queue.take(seat, room, now, into, (...parts) => this.#hand(now, ...parts));
+      if (room > 0) seat.queue.take(seat, room, now, into);
     });
     return into;
   }
@@ -117,7 +118,7 @@ export class Group implements Source {
     return maxUnacked - seats.reduce((sum, one) => sum + one.out, 0);
   }
 
-  #hand(now: number, seat: Seat, stored: Stored, deliveries: number, failures: number, lane: Lane | undefined): Delivery {
+  #hand(seat: Seat, stored: Stored, deliveries: number, failures: number, lane: Lane | undefined, now: number): Delivery {
     const delivery = new Delivery(seat.shard, seat.queue.log, stored, deliveries, failures, seat, lane);
     seat.out++;
     if (this.#prefix) return delivery;

@@ -6,7 +6,6 @@ const CHUNK = 1024;
 /** How long a compacted log shows that a key is gone, as Kafka's `delete.retention.ms` has it. */
 const TOMBSTONE_MS = 86_400_000;
 const NONE: readonly never[] = Object.freeze([]);
-const outgoing = new Slab();
 
 /** What few messages have. */
 export interface Extra {
@@ -27,13 +26,15 @@ export class Stored {
   readonly size: number;
   readonly hash: number;
   readonly extra: Extra | undefined;
-  readonly #bytes: Uint8Array<ArrayBuffer>;
-  readonly #at: number;
-  readonly #key: number;
-  readonly #body: number;
-  readonly #headers: readonly (readonly [name: string, length: number])[];
-  readonly #length: number;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly at: number;
+  readonly length: number;
+  /** Lengths in bytes; −1: no key, no body. */
+  readonly keyLength: number;
+  readonly bodyLength: number;
+  readonly headers: readonly (readonly [name: string, length: number])[];
   seq = -1;
+  /** Monotonic ms, rounded up: a small integer is stored without a box. */
   storedAt = 0;
 
   constructor(record: WireRecord, size: number, slab: Slab, extra: Extra | undefined) {
@@ -41,57 +42,48 @@ export class Stored {
     this.id = record.id;
     this.publishedAt = record.publishedAt;
     this.size = size;
-    this.extra = extra;
     this.hash = key === undefined ? 0 : hashBytes(key);
-    this.#at = slab.reserve(size);
-    const bytes = slab.bytes;
-    this.#bytes = bytes;
-    let at = this.#at;
-    if (key !== undefined) bytes.set(key, at);
-    this.#key = key === undefined ? -1 : key.length;
-    at += key?.length ?? 0;
-    this.#headers = headers.length === 0 ? NONE : headers.map(([name, value]) => [name, value.length]);
+    this.extra = extra;
+    let at = slab.reserve(size);
+    const { bytes } = slab;
+    this.bytes = bytes;
+    this.at = at;
+    this.keyLength = key === undefined ? -1 : key.length;
+    this.bodyLength = body === null ? -1 : body.length;
+    this.headers = headers.length === 0 ? NONE : headers.map(([name, value]) => [name, value.length]);
+    if (key !== undefined) {
+      bytes.set(key, at);
+      at += key.length;
+    }
     for (let n = 0; n < headers.length; n++) {
       const value = (headers[n] as WireHeader)[1];
       bytes.set(value, at);
       at += value.length;
     }
-    if (body !== null) bytes.set(body, at);
-    this.#body = body === null ? -1 : body.length;
-    this.#length = at - this.#at + (body?.length ?? 0);
+    if (body !== null) {
+      bytes.set(body, at);
+      at += body.length;
+    }
+    this.length = at - this.at;
   }
 
   get keyed(): boolean {
-    return this.#key >= 0;
+    return this.keyLength >= 0;
   }
 
   get tombstone(): boolean {
-    return this.#body < 0;
+    return this.bodyLength < 0;
   }
 
   /** A view, for comparing only. */
   get key(): Uint8Array {
-    return new Uint8Array(this.#bytes.buffer, this.#at, Math.max(0, this.#key));
+    return new Uint8Array(this.bytes.buffer, this.at, Math.max(0, this.keyLength));
   }
 
   hasKey(key: Uint8Array): boolean {
-    if (key.length !== this.#key) return false;
-    for (let n = 0; n < key.length; n++) if (key[n] !== this.#bytes[this.#at + n]) return false;
+    if (key.length !== this.keyLength) return false;
+    for (let n = 0; n < key.length; n++) if (key[n] !== this.bytes[this.at + n]) return false;
     return true;
-  }
-
-  /** Bytes of the reader's own: what one reader does to them reaches nobody else. */
-  open(): { key: Uint8Array | undefined; headers: readonly WireHeader[]; body: Uint8Array | null } {
-    let at = outgoing.reserve(this.#length);
-    const { bytes } = outgoing;
-    bytes.set(new Uint8Array(this.#bytes.buffer, this.#at, this.#length), at);
-    const next = (length: number): Uint8Array => {
-      at += length;
-      return new Uint8Array(bytes.buffer, at - length, length);
-    };
-    const key = this.#key < 0 ? undefined : next(this.#key);
-    const headers = this.#headers.length === 0 ? NONE : this.#headers.map(([name, length]): WireHeader => [name, next(length)]);
-    return { key, headers, body: this.#body < 0 ? null : next(this.#body) };
   }
 }
 
@@ -147,7 +139,7 @@ export class Log {
 
   append(stored: Stored, now: number): void {
     stored.seq = this.next;
-    stored.storedAt = now;
+    stored.storedAt = Math.ceil(now);
     if ((this.next - this.#base) % CHUNK === 0) {
       this.#chunks.push([]);
       this.#newest.push(Number.NEGATIVE_INFINITY);

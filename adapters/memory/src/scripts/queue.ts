@@ -109,12 +109,13 @@ export class Member {
   }
 }
 
-export type Hand = (seat: Seat, stored: Stored, deliveries: number, failures: number, lane: Lane | undefined) => Delivery;
+export type Hand = (seat: Seat, stored: Stored, deliveries: number, failures: number, lane: Lane | undefined, now: number) => Delivery;
 
 /** What one group has still to settle of one log. */
 export class Queue {
   readonly inbox: boolean;
   readonly #keyed: boolean;
+  readonly #hand: Hand;
   spot: Spot;
   /** Where acknowledgements cover a prefix: the first number that none covers, and who has the shard. */
   committed: number;
@@ -124,7 +125,8 @@ export class Queue {
   readonly #ready = new Heap<Item>(sooner);
   readonly #later = new Heap<Item>((a, b) => a.due < b.due);
 
-  constructor(spot: Spot, inbox: boolean, keyed: boolean) {
+  constructor(spot: Spot, inbox: boolean, keyed: boolean, hand: Hand) {
+    this.#hand = hand;
     this.spot = spot;
     this.committed = spot.next;
     this.inbox = inbox;
@@ -170,7 +172,7 @@ export class Queue {
   }
 
   /** Hands out up to `max` messages that `seat` may have. */
-  take(seat: Seat, max: number, now: number, into: Delivery[], hand: Hand): void {
+  take(seat: Seat, max: number, now: number, into: Delivery[]): void {
     const { spot } = this;
     const { log } = spot;
     spot.step(seat.member.events.dataLoss);
@@ -185,7 +187,7 @@ export class Queue {
       // With priorities the newest may be the first, so all have to be known before one is picked.
       const item = spot.next < log.next && log.prioritised ? undefined : this.#pick(seat, now);
       if (item !== undefined) {
-        into.push(hand(seat, item.stored, item.deliveries + 1, item.failures, item.lane));
+        into.push(this.#hand(seat, item.stored, item.deliveries + 1, item.failures, item.lane, now));
         if (item.lane !== undefined) this.offer(item.lane, now);
         continue;
       }
@@ -196,7 +198,7 @@ export class Queue {
       const failures = stored.extra?.failures ?? 0;
       const held = lane !== undefined && (lane.items.size > 0 || (lane.out > 0 && lane.owner !== seat));
       if (held || log.prioritised) this.add(new Item(stored, lane, 0, failures, 0), now);
-      else into.push(hand(seat, stored, 1, failures, lane));
+      else into.push(this.#hand(seat, stored, 1, failures, lane, now));
     }
   }
 

@@ -169,7 +169,7 @@ export function unpark(sql: Client, group: number, keys: Iterable<Uint8Array | n
   let found = false;
   for (const key of keys) {
     if (key === null || key === undefined) continue;
-    const text = Buffer.from(key.buffer, key.byteOffset, key.length).latin1Slice();
+    const text = Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1");
     if (done.has(text)) continue;
     done.add(text);
     if (sql.run(UNPARK, group, key) > 0) found = true;

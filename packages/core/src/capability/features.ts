@@ -24,7 +24,7 @@ export type CapabilityName =
   | `from.broadcast.${StartKind}`
   | `replay.${Exclude<StartKind, "latest"> | "end"}`
   | `retention.${keyof Capabilities["retention"]}`
-  | `deadLetter${"" | ".list" | ".redrive"}`
+  | `deadLetter${"" | ".list"}`
   | `lag.${"inFlight" | "oldest"}`
   | "broadcast"
   | "broadcast.atLeastOnce"
@@ -39,6 +39,7 @@ export type CapabilityName =
   | "partitions"
   | "places"
   | "priority"
+  | "redrive"
   | "requeue"
   | "seek.live"
   | "tombstone"
@@ -77,7 +78,7 @@ const NAMED: { readonly [K in CapabilityName]: Test } = {
   requeue: (c) => c.supply.requeue !== "none",
   deadLetter: (c) => c.supply.deadLetter !== "none",
   "deadLetter.list": (c) => c.supply.deadLetterList !== "none",
-  "deadLetter.redrive": (c) => c.supply.redrive !== "none",
+  redrive: (c) => c.supply.redrive !== "none",
   partitions: (c) => c.topics.partitions > 1,
   describe: (c) => c.topics.describe,
   "retention.ms": (c) => c.retention.ms,

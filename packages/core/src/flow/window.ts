@@ -3,6 +3,7 @@ import type { Clock } from "../driver/adapter.ts";
 const HORIZON_MS = 500;
 const MEASURE_MS = 20;
 const MAX_MESSAGES = 10_000;
+const AHEAD = 16;
 const MAX_BYTES = 32 * 2 ** 20;
 
 /**
@@ -34,6 +35,11 @@ export class Window {
     if (bytes >= MAX_BYTES) return 0;
     const room = this.#target - owned;
     return room * 2 >= this.#target ? room : 0;
+  }
+
+  /** Streams: how many more to ask for, with `wanted` asked for by their user and `waiting` here already. */
+  ahead(wanted: number, waiting: number): number {
+    return Math.max(0, Math.min(MAX_MESSAGES, wanted + AHEAD) - waiting);
   }
 
   handled(messages: number): void {

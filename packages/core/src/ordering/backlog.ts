@@ -32,6 +32,11 @@ export class Backlog<T extends Waiting> {
     return this.#lanes.size === 0;
   }
 
+  /** New messages that wait here. */
+  get size(): number {
+    return this.#lanes.size;
+  }
+
   /** Messages that wait for the time of their next attempt. */
   get held(): number {
     return this.#held;

@@ -1,0 +1,138 @@
+import { type Broker, connect, type EffectiveCapabilities } from "brokerkit";
+import type { Adapter } from "brokerkit/driver";
+import type { Case, Need } from "./case.ts";
+import { Context } from "./context.ts";
+import type { AdapterHarness, Harness } from "./harness.ts";
+import { seeded } from "./random.ts";
+import { Sites } from "./sites.ts";
+import { now, within } from "./wait.ts";
+
+/** What became of one case. */
+export interface CaseResult {
+  readonly id: string;
+  /** `twin`: the record does not claim it, and the call is refused as it should be. `not-claimed`: the same, and there is no call to refuse. */
+  readonly outcome: "pass" | "twin" | "not-claimed" | "not-possible" | "gap" | "fail";
+  readonly ms: number;
+  readonly reason?: string | undefined;
+  readonly error?: unknown;
+}
+
+export interface RunOptions {
+  readonly seed?: string | undefined;
+  /** Sits between core and the adapter, outermost. */
+  readonly mutate?: ((adapter: Adapter) => Adapter) | undefined;
+}
+
+const LIMIT_MS = 30_000;
+
+/** Runs cases of one adapter. Which of a case's two forms runs is decided by the record alone. */
+export class Run {
+  readonly harness: AdapterHarness;
+  readonly seed: string;
+  readonly results: CaseResult[] = [];
+  readonly measured: Record<string, number | string> = {};
+  readonly #whole: Harness;
+  readonly #sites: Sites;
+  readonly #mutate: ((adapter: Adapter) => Adapter) | undefined;
+  #capabilities: Promise<EffectiveCapabilities> | undefined;
+
+  constructor(whole: Harness, harness: AdapterHarness, o: RunOptions = {}) {
+    this.#whole = whole;
+    this.harness = harness;
+    this.seed = o.seed ?? Math.random().toString(36).slice(2, 10);
+    this.#mutate = o.mutate;
+    this.#sites = new Sites(whole);
+  }
+
+  /** Runs one case and keeps the result. Never rejects. */
+  async run(one: Case): Promise<CaseResult> {
+    const began = now();
+    let result: CaseResult;
+    try {
+      const form = await this.#form(one);
+      if ("skip" in form) result = { id: one.id, outcome: form.skip, reason: form.reason, ms: 0 };
+      else {
+        await this.#perform(one, form.run);
+        result = { id: one.id, outcome: form.twin ? "twin" : "pass", ms: Math.round(now() - began) };
+      }
+    } catch (error) {
+      result = { id: one.id, outcome: "fail", ms: Math.round(now() - began), error };
+    }
+    result = this.#withGap(result);
+    this.results.push(result);
+    return result;
+  }
+
+  async versions(): Promise<Readonly<Record<string, string>>> {
+    const site = await this.#sites.usual();
+    const server = site.broker === undefined ? {} : { server: site.broker.version, source: site.broker.source };
+    return { node: process.versions.node, ...server, ...(await this.harness.versions?.(site)) };
+  }
+
+  /** The record that users see, read once from a plain broker. */
+  capabilities(): Promise<EffectiveCapabilities> {
+    this.#capabilities ??= (async (): Promise<EffectiveCapabilities> => {
+      const broker = (await connect(this.harness.adapter(await this.#sites.usual()))) as Broker;
+      const { capabilities } = broker;
+      await broker.close();
+      return capabilities;
+    })();
+    return this.#capabilities;
+  }
+
+  async close(): Promise<void> {
+    await this.#sites.close();
+  }
+
+  async #form(one: Case): Promise<{ readonly run: Case["run"]; readonly twin: boolean } | { readonly skip: "not-claimed" | "not-possible"; readonly reason: string }> {
+    const lacking = await this.#lacking(one);
+    const claimed = one.requires?.(await this.capabilities()) ?? true;
+    if (!claimed) return one.twin === undefined ? { skip: "not-claimed", reason: "the record does not claim it" } : { run: one.twin, twin: true };
+    if (lacking !== undefined) return { skip: "not-possible", reason: lacking };
+    return { run: one.run, twin: false };
+  }
+
+  async #lacking(one: Case): Promise<string | undefined> {
+    if (one.needs === undefined) return undefined;
+    const site = await this.#sites.usual();
+    const url = this.harness.url(site) !== undefined;
+    const there: Readonly<Record<Need, readonly [boolean, string]>> = {
+      url: [url, "no second process can share this backend"],
+      server: [this.#whole.broker !== undefined, "the backend has no server"],
+      files: [this.#whole.broker === undefined && url, "the backend is no file"],
+      foreign: [this.harness.foreign !== undefined, "there is no plain client"],
+      expire: [this.harness.provoke?.expire !== undefined, "nothing can expire"],
+    };
+    return one.needs.map((need) => there[need]).find(([has]) => !has)?.[1];
+  }
+
+  async #perform(one: Case, run: Case["run"]): Promise<void> {
+    const context = new Context({
+      harness: this.harness,
+      site: await this.#sites.usual(),
+      capabilities: await this.capabilities(),
+      random: seeded(`${this.seed}/${one.id}`),
+      mutate: this.#mutate,
+      own: () => this.#sites.own(),
+      measure: (name, value) => {
+        this.measured[name] = value;
+      },
+    });
+    try {
+      await within(run(context), one.limitMs ?? LIMIT_MS, `the case ${one.id}`);
+    } catch (error) {
+      // The case's own failure is the one to see, whatever its clean-up meets.
+      await context.cleanUp().catch(() => {});
+      throw error;
+    }
+    await context.cleanUp();
+  }
+
+  #withGap(result: CaseResult): CaseResult {
+    const gap = this.harness.gaps?.find((entry) => entry.case === result.id);
+    if (gap === undefined) return result;
+    if (result.outcome === "fail") return { ...result, outcome: "gap", reason: `${gap.reason} (${gap.issue})` };
+    if (result.outcome !== "pass") return result;
+    return { ...result, outcome: "fail", error: new Error(`${result.id} is listed as a known gap (${gap.reason}) and passes: remove it from the list.`) };
+  }
+}

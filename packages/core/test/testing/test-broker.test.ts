@@ -1,0 +1,137 @@
+import { afterEach, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { defineTopic, type TopicDefinition } from "../../src/definition.ts";
+import { type TestBroker, type TestBrokerOptions, testBroker } from "../../src/testing/test-broker.ts";
+
+const Order = z.object({ id: z.number(), at: z.coerce.date() });
+const orders: TopicDefinition<typeof Order> = defineTopic("orders", { schema: Order, key: (order) => `k${order.id % 2}` });
+
+const open: TestBroker[] = [];
+afterEach(async () => {
+  for (const broker of open.splice(0)) {
+    const closed = broker.close();
+    await broker.advance(30_000);
+    await closed;
+  }
+});
+function broker(o?: TestBrokerOptions): TestBroker {
+  const made = testBroker(o);
+  open.push(made);
+  return made;
+}
+
+describe("a test broker", () => {
+  test("is made at once and connects when it is used", async () => {
+    const t = broker();
+    expect(t.health().ready).toBe(false);
+    await t.topic(orders).publish({ id: 1, at: 0 });
+    expect(t.features).toMatchObject({ groups: true, replay: true, delay: true });
+  });
+
+  test("is idle when everything published has been handled", async () => {
+    const t = broker();
+    const handled: number[] = [];
+    await t.topic(orders).subscribe({ group: "billing", concurrency: 4 }, async (message) => {
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      handled.push(message.payload.id);
+      if (message.payload.id < 3) await t.topic(orders).publish({ id: message.payload.id + 10, at: 0 });
+    });
+    for (let id = 0; id < 6; id++) void t.topic(orders).publish({ id, at: 0 });
+    await t.idle();
+    expect(handled.sort((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 10, 11, 12]);
+  });
+
+  test("is idle at once where there is nothing to do", async () => {
+    const t = broker();
+    await t.idle();
+    await t.topic(orders).subscribe({ group: "billing" }, () => {});
+    await t.idle();
+  });
+
+  test("retries only as time passes, and gives up after the last attempt", async () => {
+    const t = broker();
+    const attempts: number[] = [];
+    await t
+      .topic(orders)
+      .subscribe(
+        { group: "billing", retry: { attempts: 3, jitter: "none", backoffMs: { initial: 1_000, factor: 10, max: 60_000 } } },
+        (message) => {
+          attempts.push(message.attempt);
+          throw new Error("no");
+        },
+      );
+    await t.topic(orders).publish({ id: 1, at: 0 });
+    await t.idle();
+    expect(attempts).toEqual([1]);
+    await t.advance(999);
+    expect(attempts).toEqual([1]);
+    await t.advance(1);
+    await t.idle();
+    expect(attempts).toEqual([1, 2]);
+    await t.advance(10_000);
+    await t.idle();
+    expect(attempts).toEqual([1, 2, 3]);
+    await t.advance(3_600_000);
+    await t.idle();
+    expect(attempts).toEqual([1, 2, 3]);
+    const letters = [];
+    for await (const letter of t.topic(orders).group("billing").deadLetters.list()) letters.push(letter);
+    expect(letters).toMatchObject([{ reason: expect.any(String), attempts: 3, error: { message: "no" } }]);
+  });
+
+  test("delivers a delayed message at its time", async () => {
+    const t = broker();
+    let handled = 0;
+    await t.topic(orders).subscribe({ group: "billing" }, () => void handled++);
+    await t.topic(orders).publish({ id: 1, at: 0 }, { delayMs: 60_000 });
+    await t.idle();
+    await t.advance(59_999);
+    await t.idle();
+    expect(handled).toBe(0);
+    await t.advance(1);
+    await t.idle();
+    expect(handled).toBe(1);
+  });
+
+  test("remembers what was published, as a handler would get it", async () => {
+    const t = broker({ prefix: "stage." });
+    await t.topic(orders).publish({ id: 1, at: "2026-01-02" }, { id: "first", headers: { a: "1" } });
+    await t.topic(orders).publish({ id: 2, at: 0 });
+    await t.topic("other").publish({ x: 1 });
+    const [first, second, ...more] = t.published(orders);
+    expect(first).toMatchObject({
+      topic: "orders",
+      id: "first",
+      key: "k1",
+      payload: { id: 1, at: new Date("2026-01-02") },
+      replayed: false,
+      tombstone: false,
+    });
+    expect({ ...first?.headers }).toMatchObject({ a: "1" });
+    expect([second?.payload.id, more]).toEqual([2, []]);
+    expect(t.published(defineTopic("nothing", { schema: Order }))).toEqual([]);
+  });
+
+  test("time stands still: what is published now has the clock's time", async () => {
+    const t = broker();
+    await t.advance(5_000);
+    await t.topic(orders).publish({ id: 1, at: 0 });
+    expect(t.published(orders)[0]?.publishedAt).toEqual(new Date("2026-01-01T00:00:05.000Z"));
+  });
+
+  test("two of them share nothing", async () => {
+    const [a, b] = [broker(), broker()];
+    let handled = 0;
+    await a.topic(orders).subscribe({ group: "g" }, () => void handled++);
+    await b.topic(orders).publish({ id: 1, at: 0 });
+    await Promise.all([a.idle(), b.idle()]);
+    expect([handled, a.published(orders).length, b.published(orders).length]).toEqual([0, 0, 1]);
+  });
+
+  test("refuses unknown options, and an unknown name of another adapter when it is used", async () => {
+    expect(() => testBroker({ lik: "x" } as TestBrokerOptions)).toThrow(expect.objectContaining({ details: { argument: "lik" } }));
+    expect(() => testBroker({ like: "" })).toThrow(expect.objectContaining({ details: { argument: "like" } }));
+    await expect(broker({ like: "nobody" }).topic(orders).publish({ id: 1, at: 0 })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await broker({ like: "memory" }).topic(orders).publish({ id: 1, at: 0 });
+  });
+});
