@@ -23,15 +23,16 @@ export function hashBytes(bytes: Uint8Array): number {
 }
 
 /**
- * A hash whose lowest bits are those of the last character: texts that count upwards, as ids do, are neighbours in a table, so that
- * looking them up one after another stays within the processor's cache.
+ * A hash whose lowest bits follow the last character: texts that count upwards, as ids do, are neighbours in a table, so that looking
+ * them up one after another stays within the processor's cache.
  */
 export function hashText(text: string): number {
   const last = text.length - 1;
   let hash = -2_128_831_035;
   for (let n = 0; n < last; n++) hash = Math.imul(hash ^ text.charCodeAt(n), 16_777_619);
   hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
-  return ((hash ^ (hash >>> 13)) << 6) | (text.charCodeAt(last) & 63);
+  hash ^= hash >>> 13;
+  return (hash << 6) | ((text.charCodeAt(last) + (hash >>> 26)) & 63);
 }
 
 /** Body, key, header names and values: what `message.maxBytes`, `publish.maxBytes` and retention by bytes count. */

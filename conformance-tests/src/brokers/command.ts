@@ -27,7 +27,12 @@ export interface CommandContext {
 }
 
 /** One broker in the answer; `--json` prints it as it is. */
-type Row = Partial<Left> & { readonly name: string; readonly running: boolean; readonly stopped?: boolean; readonly error?: string | undefined };
+type Row = Partial<Left> & {
+  readonly name: string;
+  readonly running: boolean;
+  readonly stopped?: boolean;
+  readonly error?: string | undefined;
+};
 
 /** The names asked for, or all; undefined after saying which of them nobody knows. */
 function chosen(

@@ -1,8 +1,7 @@
-import { spawn } from "node:child_process";
 import { accessSync, constants, existsSync, statSync } from "node:fs";
-import { mkdir, readdir, rm } from "node:fs/promises";
 import { delimiter, isAbsolute, join } from "node:path";
 import { cached } from "./cache.ts";
+import { install, unpack } from "./debian.ts";
 import { type BrokerRecipe, BrokerUnavailableError, type ProcessRecipe } from "./recipe.ts";
 
 /** A program, where its package is unpacked, and what its environment needs for that. */
@@ -34,71 +33,6 @@ function findIn(folders: readonly string[], names: readonly string[]): string | 
 
 function onPath(names: readonly string[], env: NodeJS.ProcessEnv): string | undefined {
   return findIn([...(env["PATH"] ?? "").split(delimiter).filter((folder) => folder !== ""), ...systemFolders], names);
-}
-
-/** Runs a command and resolves with its standard output. Rejects with the end of its error output when its code is not 0. */
-export function run(
-  command: string,
-  args: readonly string[],
-  options: { readonly cwd?: string; readonly env?: NodeJS.ProcessEnv } = {},
-): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { ...options, stdio: ["ignore", "pipe", "pipe"] });
-    const [out, err]: [Buffer[], Buffer[]] = [[], []];
-    child.stdout.on("data", (chunk: Buffer) => out.push(chunk));
-    child.stderr.on("data", (chunk: Buffer) => err.push(chunk));
-    child.once("error", reject);
-    child.once("close", (code, signal) => {
-      if (code === 0) return resolve(Buffer.concat(out).toString());
-      const said = Buffer.concat(err).toString().trim().split("\n").slice(-5).join("\n");
-      reject(new Error(`${command} ${args.join(" ")} ended with ${signal ?? code}${said === "" ? "" : `: ${said}`}`));
-    });
-  });
-}
-
-const quiet = (env: NodeJS.ProcessEnv): NodeJS.ProcessEnv => ({
-  ...env,
-  LC_ALL: "C",
-  DEBIAN_FRONTEND: "noninteractive",
-  // Keeps the package from starting a server of its own on the standard port.
-  RUNLEVEL: "1",
-});
-
-/** Installs a package as root. Package lists are fetched when the first attempt shows that they are missing or old. */
-async function install(name: string, env: NodeJS.ProcessEnv): Promise<void> {
-  const args = ["install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", name];
-  try {
-    await run("apt-get", args, { env: quiet(env) });
-  } catch {
-    await run("apt-get", ["update"], { env: quiet(env) });
-    await run("apt-get", args, { env: quiet(env) });
-  }
-}
-
-/** Unpacks a package, with what it needs and the system lacks, into a folder, without any rights. */
-async function unpack(name: string, folder: string, env: NodeJS.ProcessEnv): Promise<void> {
-  const work = join(folder, ".apt");
-  // Lists of our own: those of the system can only be refreshed by root.
-  const places = { "Dir::State": "state", "Dir::State::lists": "state/lists", "Dir::Cache": "cache" };
-  const own = Object.entries(places).flatMap(([name, place]) => ["-o", `${name}=${join(work, place)}`]);
-  own.push("-o", "Dir::State::status=/var/lib/dpkg/status");
-  await mkdir(join(work, "state", "lists", "partial"), { recursive: true });
-  await mkdir(join(work, "cache", "archives", "partial"), { recursive: true });
-  const plan = (extra: readonly string[]): Promise<string> =>
-    run("apt-get", [...extra, "-s", "install", "--no-install-recommends", name], { env: quiet(env) });
-  let extra: readonly string[] = [];
-  let planned: string;
-  try {
-    planned = await plan(extra);
-  } catch {
-    extra = own;
-    await run("apt-get", [...extra, "update"], { env: quiet(env) });
-    planned = await plan(extra);
-  }
-  const packages = [...planned.matchAll(/^Inst (\S+)/gm)].map((match) => match[1] ?? "");
-  await run("apt-get", [...extra, "download", ...(packages.length === 0 ? [name] : packages)], { cwd: work, env: quiet(env) });
-  for (const file of await readdir(work)) if (file.endsWith(".deb")) await run("dpkg-deb", ["-x", join(work, file), folder]);
-  await rm(work, { recursive: true });
 }
 
 function unpacked(home: string, names: readonly string[]): Program | undefined {

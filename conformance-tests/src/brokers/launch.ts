@@ -4,8 +4,9 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { guardPath, releasePath } from "../faults/guard.ts";
 import { type ReservedPort, reservePort } from "../faults/ports.ts";
-import { findProgram, type Program, run } from "./find.ts";
+import { findProgram, type Program } from "./find.ts";
 import { type BrokerOptions, type BrokerRecipe, BrokerUnavailableError, type Endpoint, type Place, type ProcessRecipe } from "./recipe.ts";
+import { run } from "./run.ts";
 
 /** Everything that a start as a local process needs; it stays the same over restarts. */
 export interface Launch {

@@ -31,7 +31,6 @@ export interface DeliverWiring {
 
 const CREDIT = 10_000;
 const ACK_PAUSE_MS = 100;
-
 /** THE DELIVERY LINE: receive, lane, decode … handler (handling.ts), retry, dead letter, settle; the file that knows this order. */
 export class DeliverLine {
   readonly #wiring: DeliverWiring;

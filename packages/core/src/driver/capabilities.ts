@@ -39,19 +39,11 @@ export interface Capabilities {
    * `native`: `Subscription.nack` exists. `maxDelayMs`: its longest delay.
    * `counted`: what survives a crash of the consumer: how often it was delivered, how often it failed as well, or nothing.
    */
-  readonly redelivery: {
-    readonly native: boolean;
-    readonly maxDelayMs: number;
-    readonly counted: "none" | "deliveries" | "failures";
-  };
+  readonly redelivery: { readonly native: boolean; readonly maxDelayMs: number; readonly counted: "none" | "deliveries" | "failures" };
   /** How long a delivery is owned without being extended (0: until the connection or session ends), and whether `extend` exists. */
   readonly lease: { readonly ms: number; readonly extend: boolean };
   /** How much may be held unsettled for in-place retry, and which reader stalls at the bound. */
-  readonly hold: {
-    readonly maxMs: number;
-    readonly maxUnacked: number;
-    readonly scope: "shard" | "subscription" | "group";
-  };
+  readonly hold: { readonly maxMs: number; readonly maxUnacked: number; readonly scope: "shard" | "subscription" | "group" };
   /** Who is kept from handling one key twice at once: all members of the group, one process, nobody. */
   readonly keyOrder: "members" | "process" | "none";
   /** Start points that `subscribe` (group, broadcast) and `replay` take. */
