@@ -43,7 +43,8 @@ export async function rawMember(driver: Driver, topic: string, group: string | u
     AbortSignal.timeout(10_000),
   );
   const receive = async (ms: number): Promise<readonly WireDelivery[]> => {
-    const some = await subscription.receive(Math.min(100, driver.capabilities.receive.maxRecords), ms, AbortSignal.timeout(ms + 5_000));
+    const wait = Math.ceil(ms);
+    const some = await subscription.receive(Math.min(100, driver.capabilities.receive.maxRecords), wait, AbortSignal.timeout(wait + 5_000));
     got.push(...some);
     return some;
   };

@@ -1,5 +1,7 @@
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer as createHttpServer } from "node:http";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -121,7 +123,7 @@ describe("a private broker", () => {
     const recipe: BrokerRecipe = { ...redis, process: { ...recipeProcess, args: () => ["--no-such-option", "1"] } };
     const failure = await startBroker(recipe).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(BrokerUnavailableError);
-    expect(String(failure)).toMatch(/local process: redis ended before it served: .*redis-server(.|\n)*no-such-option/);
+    expect(String(failure)).toMatch(/as a local process: redis ended before it served: .*redis-server(.|\n)*no-such-option/);
   });
 
   it("says what it waited for when it never serves", async () => {
@@ -180,6 +182,25 @@ describe("a broker from the environment", () => {
   });
 });
 
+it("falls through to a local process, with a warning, where a container engine cannot give the image", async () => {
+  const asked: string[] = [];
+  const engine = createHttpServer((request, response) => {
+    asked.push(request.url ?? "");
+    response.writeHead(request.url === "/_ping" ? 200 : 404).end("{}");
+  }).listen(0, "127.0.0.1");
+  await once(engine, "listening");
+  onTestFinished(() => void engine.close());
+  const address = engine.address();
+  vi.stubEnv("DOCKER_HOST", `tcp://127.0.0.1:${typeof address === "object" ? address?.port : ""}`);
+  const warned = vi.spyOn(process, "emitWarning").mockReturnValue();
+  const recipe = { ...redis, container: { image: "brokerkit-test/missing:1", port: 6379 } };
+  expect((await start(recipe)).source).toBe("process");
+  expect(asked[0]).toBe("/_ping");
+  expect(String(warned.mock.calls[0]?.[0])).toMatch(
+    /does not run in a container \(image brokerkit-test\/missing:1\), so a local process is used/,
+  );
+});
+
 describe("a broker without a program", () => {
   const missing = (more: object): BrokerRecipe => ({
     ...redis,
@@ -223,5 +244,5 @@ describe("a broker without a program", () => {
 
 it("says why nothing worked where a recipe has no way at all", async () => {
   const { process: _, ...bare } = redis;
-  await expect(startBroker(bare)).rejects.toThrow("redis could not be started.\nlocal process: redis has no recipe for a local process");
+  await expect(startBroker(bare)).rejects.toThrow("redis could not be started as a local process: redis has no recipe for one");
 });

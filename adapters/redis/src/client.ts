@@ -1,6 +1,8 @@
 import { randomBytes } from "node:crypto";
 import type { createClient } from "@redis/client";
+import type { Clock } from "brokerkit/driver";
 import { unavailable } from "./errors.ts";
+import type { TopicKeys } from "./mapping.ts";
 import type { Endpoint } from "./options.ts";
 import type { Script } from "./scripts/script.ts";
 
@@ -12,7 +14,9 @@ export type Reply = null | number | string | Buffer | Error | readonly Reply[];
 /** A silent link is asked after this time, and given up after three of them. Longer than the longest blocking read. */
 const PING_MS = 5_000;
 const SILENT_MS = 3 * PING_MS;
-export const LONGEST_BLOCK_MS = PING_MS;
+/** How often, and how many times, a read that waits is told to end before its connection is closed. */
+const UNBLOCK_MS = 20;
+const UNBLOCK_TRIES = 35;
 
 /**
  * One connection to one server, and all that the drivers know of a client library. It never queues while offline, never sends
@@ -147,6 +151,72 @@ export class Link {
       onDown(this.#down);
     }
   }
+}
+
+/** A member of a group, as its driver knows it. */
+export interface Member {
+  readonly topic: string;
+  readonly group: string;
+  moved(epoch: number): void;
+}
+
+/** What a driver lends to its subscriptions, cursors and its admin. */
+export interface Session {
+  readonly clock: Clock;
+  readonly leaseMs: number;
+  /** How long a read may wait: less than a second where the server forbids to end it from another connection. */
+  readonly longestBlockMs: number;
+  /** The connection for everything that neither publishes nor blocks. Throws UNAVAILABLE while it is down. */
+  control(): Link;
+  keys(topic: string): TopicKeys;
+  /** A connection of its own for a reader that blocks. */
+  open(signal: AbortSignal, onDown: (error: Error) => void): Promise<Link>;
+  /** A connection that ended with something under way: the server is to forget it before anything else is done. */
+  abandon(link: Link): void;
+  /** Has the server close what was abandoned, so that nothing it still holds of them is executed later. */
+  fence(): Promise<void>;
+  /** A consumer name that nobody had before. It tells others how long this member's leases last. */
+  consumer(): string;
+  readonly members: Set<Member>;
+  /** Consumers of this process that could not hand back what they had. */
+  readonly orphans: Set<{ readonly topic: string; readonly group: string; readonly consumer: string }>;
+}
+
+/** Rejects when the signal aborts; what was asked goes on unheard. */
+export function within<T>(signal: AbortSignal, asked: Promise<T>): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const abort = (): void => reject(unavailable("Aborted while waiting for the server.", signal.reason));
+    if (signal.aborted) abort();
+    signal.addEventListener("abort", abort, { once: true });
+    asked.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}
+
+/** A read that waits. An abort ends it from the control connection, and closes its connection if that does not help. */
+export async function waiting<T>(session: Session, link: Link, signal: AbortSignal, read: () => Promise<T>): Promise<T> {
+  let ended = false;
+  const interrupt = async (): Promise<void> => {
+    for (let tries = 0; !ended && tries < UNBLOCK_TRIES; tries++) {
+      // It may not have begun to wait yet, so once is not enough.
+      await Promise.try(() => session.control().call(["CLIENT", "UNBLOCK", String(link.id)])).catch(() => {});
+      await new Promise<void>((resolve) => void session.clock.timer(UNBLOCK_MS, resolve));
+    }
+    if (!ended) link.destroy(unavailable("The server did not answer while a read was being ended."));
+  };
+  const onAbort = (): void => void interrupt();
+  signal.addEventListener("abort", onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  try {
+    return await read();
+  } finally {
+    ended = true;
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** The longest wait of one read where it can be ended from another connection, and where it can't. */
+export function longestBlockMs(canUnblock: boolean): number {
+  return canUnblock ? PING_MS : (UNBLOCK_MS * UNBLOCK_TRIES * 3) / 4;
 }
 
 export function evalsha(script: Script, keys: readonly string[], args: readonly Arg[]): Arg[] {

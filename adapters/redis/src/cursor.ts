@@ -1,21 +1,24 @@
 import type { Cursor, Cut, ReplayRequest, Shard, SubscriptionEvents, WireDelivery, WireStart } from "brokerkit/driver";
-import { evalsha, type Link, LONGEST_BLOCK_MS, type Reply, unknownScript } from "./client.ts";
-import { type Session, within } from "./driver.ts";
+import { evalsha, type Link, type Reply, type Session, unknownScript, waiting, within } from "./client.ts";
 import { topicMissing } from "./errors.ts";
 import { compareIds, cutAt, decodeEntry, EntryDelivery, LAST_SEQ, MAIN, placeOf, startId, type TopicKeys } from "./mapping.ts";
 import { LOOK } from "./scripts/receive.ts";
 import { END } from "./scripts/topic.ts";
 
-const SHORT_BLOCK_MS = 800;
-const UNBLOCK_MS = 20;
-const UNBLOCK_TRIES = 35;
+export type Entry = readonly [id: Buffer, fields: readonly Buffer[]];
+
+/** Bytes that one read should not exceed by much. */
 const READ_BYTES = 16_777_216;
 
-type Entry = readonly [id: Buffer, fields: readonly Buffer[]];
+/** How many entries to ask for: fewer where entries are large. */
+export function countFor(max: number, averageBytes: number): number {
+  return averageBytes === 0 ? max : Math.min(max, Math.max(1, Math.floor(READ_BYTES / averageBytes)));
+}
 
 interface Look {
+  /** Entries that were removed unread; −1 for "some". */
   readonly missing: number;
-  readonly from: string;
+  /** The id to go on behind. */
   readonly last: string;
   readonly ordinal: number;
   readonly end: string;
@@ -39,8 +42,7 @@ export class StreamReader {
   /** How many entries the stream was ever given up to `last`; −1 where that is not known. */
   #ordinal = -1;
   #averageBytes = 0;
-  #blocked = false;
-  #closed = false;
+  readonly #leaving = new AbortController();
 
   private constructor(session: Session, keys: TopicKeys, topic: string, events: Pick<SubscriptionEvents, "dataLoss">) {
     this.#session = session;
@@ -72,15 +74,16 @@ export class StreamReader {
 
   async #start(from: WireStart): Promise<void> {
     const start = startId(from);
-    // "Earliest" is what is there now; a time or a position names what should be there, so a hole behind it is a loss.
-    const probe = start === "latest" ? `${Number.MAX_SAFE_INTEGER}-${LAST_SEQ}` : start;
-    const look = this.#looked(await this.#query(probe, from.kind === "earliest" ? "0" : ""));
-    const known = start === "latest" || compareIds(start, look.end) >= 0;
-    this.last = known ? look.end : from.kind === "earliest" ? "0-0" : start;
-    this.#ordinal = known || from.kind === "earliest" ? -1 : look.ordinal;
+    const look = this.#looked(await this.#query(start === "latest" ? `${Number.MAX_SAFE_INTEGER}-${LAST_SEQ}` : start, ""));
     this.end = look.end;
-    if (from.kind === "earliest") this.#ordinal = look.ordinal;
-    else if (!known && look.missing !== 0) this.#report(look);
+    const beyond = start === "latest" || compareIds(start, look.end) >= 0;
+    // The earliest is what is there now. A time or a position names what should be there, so a hole behind it is a loss.
+    if (!beyond && from.kind !== "earliest" && look.missing !== 0) {
+      this.last = start;
+      return this.#report(look);
+    }
+    this.last = beyond ? look.end : look.last;
+    this.#ordinal = look.ordinal;
   }
 
   #query(last: string, ordinal: string): Promise<Reply> {
@@ -92,7 +95,7 @@ export class StreamReader {
     if (reply instanceof Error) throw reply;
     if (reply === null) throw topicMissing(this.#topic);
     const [missing, last, ordinal, end, , due, wake] = reply as readonly Reply[];
-    return { missing: Number(missing), from: this.last, last: String(last), ordinal: Number(ordinal), end: String(end), due: Number(due), wake: String(wake) };
+    return { missing: Number(missing), last: String(last), ordinal: Number(ordinal), end: String(end), due: Number(due), wake: String(wake) };
   }
 
   #report({ missing, last, ordinal }: Look): void {
@@ -103,29 +106,26 @@ export class StreamReader {
 
   /** Up to `max` entries, none behind `until`. Waits until `deadline` (monotonic ms) unless there is an `until`. */
   async read(max: number, deadline: number, signal: AbortSignal, until?: string | undefined): Promise<EntryDelivery[]> {
-    const { clock, canUnblock } = this.#session;
+    const { clock, longestBlockMs } = this.#session;
+    const stop = AbortSignal.any([signal, this.#leaving.signal]);
     for (;;) {
-      if (this.#dead !== undefined) throw this.#dead;
+        if (this.#dead !== undefined) throw this.#dead;
+      if (stop.aborted) return [];
       const { entries, look } = await this.#page(max, until ?? "+");
       if (entries.length > 0) return this.#deliver(entries);
-      const longest = Math.min(deadline - clock.monotonic(), canUnblock ? LONGEST_BLOCK_MS : SHORT_BLOCK_MS);
+      const longest = Math.min(deadline - clock.monotonic(), longestBlockMs);
       const block = Math.floor(look.due < 0 ? longest : Math.min(longest, Math.max(1, look.due)));
-      if (until !== undefined || block < 1 || signal.aborted || this.#closed) return [];
-      const read = await this.#block(max, block, look.wake, signal);
+      if (until !== undefined || block < 1) return [];
+      const read = await this.#block(max, block, look.wake, stop);
       if (read.length > 0) return this.#deliver(read);
-      if (signal.aborted || this.#closed) return [];
     }
-  }
-
-  #count(max: number): string {
-    return String(this.#averageBytes === 0 ? max : Math.min(max, Math.max(1, Math.floor(READ_BYTES / this.#averageBytes))));
   }
 
   async #page(max: number, until: string): Promise<{ entries: readonly Entry[]; look: Look }> {
     const { stream, meta, delayed, wake } = this.#keys;
     const link = this.#link as Link;
     const args = [this.last, this.#ordinal < 0 ? "" : String(this.#ordinal)];
-    const range = ["XRANGE", stream, `(${this.last}`, until, "COUNT", this.#count(max)];
+    const range = ["XRANGE", stream, `(${this.last}`, until, "COUNT", String(countFor(max, this.#averageBytes))];
     let [looked, entries] = await link.transaction([evalsha(LOOK, [stream, meta, delayed, wake], args), range]);
     if (unknownScript(looked)) looked = await this.#query(this.last, args[1] as string);
     const look = this.#looked(looked as Reply);
@@ -137,18 +137,13 @@ export class StreamReader {
 
   async #block(max: number, ms: number, wake: string, signal: AbortSignal): Promise<readonly Entry[]> {
     const link = this.#link as Link;
-    const interrupt = (): void => void this.#interrupt();
-    signal.addEventListener("abort", interrupt, { once: true });
-    this.#blocked = true;
-    try {
-      const streams = ["STREAMS", this.#keys.stream, this.#keys.wake, this.last, wake];
-      const read = await link.call(["XREAD", "COUNT", this.#count(max), "BLOCK", String(ms), ...streams]);
-      const found = ((read ?? []) as unknown as readonly (readonly [Buffer, readonly Entry[]])[]).find(([name]) => name.utf8Slice() === this.#keys.stream);
-      return found?.[1] ?? [];
-    } finally {
-      this.#blocked = false;
-      signal.removeEventListener("abort", interrupt);
-    }
+    const { stream, wake: wakes } = this.#keys;
+    const count = String(countFor(max, this.#averageBytes));
+    const read = await waiting(this.#session, link, signal, () =>
+      link.call(["XREAD", "COUNT", count, "BLOCK", String(ms), "STREAMS", stream, wakes, this.last, wake]),
+    );
+    const found = ((read ?? []) as unknown as readonly (readonly [Buffer, readonly Entry[]])[]).find(([name]) => name.utf8Slice() === stream);
+    return found?.[1] ?? [];
   }
 
   #deliver(entries: readonly Entry[]): EntryDelivery[] {
@@ -164,22 +159,8 @@ export class StreamReader {
     return deliveries;
   }
 
-  async #interrupt(): Promise<void> {
-    const link = this.#link as Link;
-    if (!this.#session.canUnblock) return;
-    for (let tries = 0; this.#blocked && tries < UNBLOCK_TRIES; tries++) {
-      try {
-        void this.#session.control().call(["CLIENT", "UNBLOCK", String(link.id)]).catch(() => {});
-      } catch {
-        break;
-      }
-      await new Promise<void>((resolve) => this.#session.clock.timer(UNBLOCK_MS, resolve));
-    }
-    if (this.#blocked) link.destroy();
-  }
-
   close(): void {
-    this.#closed = true;
+    this.#leaving.abort();
     this.#link?.destroy();
   }
 }

@@ -15,43 +15,22 @@ import {
 } from "brokerkit/driver";
 import { RedisAdmin } from "./admin.ts";
 import { capabilities } from "./capabilities.ts";
-import { Link, pairs, type Reply } from "./client.ts";
+import { Link, longestBlockMs, type Member, pairs, type Reply, type Session, within } from "./client.ts";
 import { openCursor } from "./cursor.ts";
 import { classify, unavailable } from "./errors.ts";
 import { TopicKeys } from "./mapping.ts";
 import type { Endpoint } from "./options.ts";
 import { publish } from "./publisher.ts";
-import { type GroupSubscription, openSubscription } from "./subscription.ts";
-
-/** What a driver lends to its subscriptions, cursors and its admin. */
-export interface Session {
-  readonly clock: DriverContext["clock"];
-  readonly leaseMs: number;
-  /** Whether a blocking read can be ended from another connection; otherwise reads block for less than a second. */
-  readonly canUnblock: boolean;
-  /** The connection for everything that neither publishes nor blocks. Throws UNAVAILABLE while it is down. */
-  control(): Link;
-  keys(topic: string): TopicKeys;
-  /** A connection of its own for a reader that blocks. */
-  open(signal: AbortSignal, onDown: (error: Error) => void): Promise<Link>;
-  /** A connection that ended with something under way: the server is to forget it before anything else is done. */
-  abandon(link: Link): void;
-  /** Has the server close what was abandoned, so that nothing it still holds of them is executed later. */
-  fence(): Promise<void>;
-  consumer(): string;
-  readonly members: Set<GroupSubscription>;
-  /** Consumers of this process that could not hand back what they had: `topic`, `group` and name. */
-  readonly orphans: Set<{ readonly topic: string; readonly group: string; readonly consumer: string }>;
-}
+import { openSubscription } from "./subscription.ts";
 
 export class RedisDriver implements Driver, Session {
   readonly capabilities: Capabilities = capabilities.redis;
   readonly admin: Admin;
   readonly clock: DriverContext["clock"];
   readonly leaseMs: number;
-  readonly members: Set<GroupSubscription> = new Set();
+  readonly members: Set<Member> = new Set();
   readonly orphans: Session["orphans"] = new Set();
-  canUnblock = false;
+  longestBlockMs: number = longestBlockMs(false);
   readonly #endpoint: Endpoint;
   readonly #dedupeMs: number;
   readonly #context: DriverContext;
@@ -119,7 +98,7 @@ export class RedisDriver implements Driver, Session {
     ]);
     const config = new Map([...pairs(appendonly), ...pairs(appendfsync), ...pairs(save)].map(([name, value]) => [name, String(value)]));
     const logged = config.get("appendonly") === "yes";
-    this.canUnblock = unblock !== null;
+    this.longestBlockMs = longestBlockMs(unblock !== null);
     return Object.freeze({
       ...this.capabilities,
       durable: logged || (config.get("save") ?? "") !== "",
@@ -222,14 +201,4 @@ export class RedisDriver implements Driver, Session {
     const host = hostname().replace(/[^A-Za-z0-9.-]/g, "").slice(0, 40);
     return `bk:${this.leaseMs}:${host}-${process.pid}-${crypto.randomUUID().slice(0, 8)}`;
   }
-}
-
-/** Rejects when the signal aborts; what was asked goes on unheard. */
-export function within<T>(signal: AbortSignal, asked: Promise<T>): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const abort = (): void => reject(unavailable("Aborted while waiting for the server.", signal.reason));
-    if (signal.aborted) abort();
-    signal.addEventListener("abort", abort, { once: true });
-    asked.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
 }

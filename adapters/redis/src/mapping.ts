@@ -37,16 +37,21 @@ export class TopicKeys {
     return { stream, due: `${stream}:${group}:due`, notes: `${stream}:${group}:notes` };
   }
 
+  /** What a member that waits is woken by when something falls due earlier than it thought. */
+  groupWake(group: string): string {
+    return `${this.stream}:${group}:wake`;
+  }
+
   /** The keys of GROUP and DROP_GROUP. */
   group(group: string): string[] {
     const [main, inbox] = [this.lane(group, false), this.lane(group, true)];
-    return [main.stream, this.meta, main.due, main.notes, inbox.stream, `${inbox.stream}:delayed`, inbox.due, inbox.notes];
+    return [main.stream, this.meta, main.due, main.notes, inbox.stream, `${inbox.stream}:delayed`, inbox.due, inbox.notes, this.groupWake(group)];
   }
 
   /** The keys of RECEIVE. */
   receive(group: string): string[] {
-    const [main, inbox] = [this.lane(group, false), this.lane(group, true)];
-    return [main.stream, this.meta, this.delayed, main.due, main.notes, inbox.stream, `${inbox.stream}:delayed`, inbox.due, inbox.notes];
+    const [stream, meta, due, notes, ...rest] = this.group(group) as [string, string, string, string];
+    return [stream, meta, this.delayed, due, notes, ...rest];
   }
 }
 

@@ -52,7 +52,7 @@ async function store(wiring: PublishWiring, share: Share, results: PublishResult
   const { topic, group = "" } = share.record.target;
   const keys = wiring.keys(topic);
   const stream = group === "" ? keys.stream : keys.inbox(group);
-  const streams = [stream, keys.meta, `${stream}:delayed`, keys.wake];
+  const streams = [stream, keys.meta, `${stream}:delayed`, group === "" ? keys.wake : keys.groupWake(group)];
   const fail = (error: unknown, sent: "no" | "maybe"): void => {
     for (const index of share.indexes) results[index] = { ok: false, error, sent };
   };

@@ -1,32 +1,32 @@
-import type { Cut, Nack, SettleResult, Shard, ShardId, SubscribeRequest, Subscription, WireDelivery } from "brokerkit/driver";
-import { type Arg, evalsha, type Link, LONGEST_BLOCK_MS, type Reply, unknownScript } from "./client.ts";
-import { StreamReader } from "./cursor.ts";
-import { type Session, within } from "./driver.ts";
-import { groupMissing, topicMissing, unavailable } from "./errors.ts";
+import {
+  type Cut,
+  driverError,
+  type Nack,
+  type SettleResult,
+  type Shard,
+  type ShardId,
+  type SubscribeRequest,
+  type Subscription,
+  type WireDelivery,
+} from "brokerkit/driver";
+import { type Arg, evalsha, type Link, type Member, type Reply, type Session, unknownScript, waiting, within } from "./client.ts";
+import { countFor, type Entry, StreamReader } from "./cursor.ts";
+import { groupMissing, topicMissing } from "./errors.ts";
 import { compareIds, cutAt, decodeEntry, EntryDelivery, type LaneKeys, MAIN, placeOf, RETRY, startId, type TopicKeys } from "./mapping.ts";
 import { GROUP } from "./scripts/group.ts";
 import { RECEIVE } from "./scripts/receive.ts";
 import { ACK, EXTEND, LEAVE, NACK } from "./scripts/settle.ts";
 
-/** Bytes that one read should not exceed by much: a reader of large messages asks for fewer. */
-const READ_BYTES = 16_777_216;
-const SHORT_BLOCK_MS = 800;
 /** Most ids in one settling script: Lua's stack is finite, and so is the patience of others. */
 const SETTLE_IDS = 1_000;
-const UNBLOCK_MS = 20;
-const UNBLOCK_TRIES = 35;
 
-type Entry = readonly [id: Buffer, fields: readonly Buffer[]];
 type Claimed = readonly [id: Buffer, fields: readonly Buffer[], deliveries: number, failures: number, own: number];
 
 export async function openSubscription(session: Session, request: SubscribeRequest, signal: AbortSignal): Promise<Subscription> {
-  const { topic, group, from } = request;
+  const { topic, group, from, events } = request;
   const keys = session.keys(topic);
-  if (group === undefined) {
-    const reader = await StreamReader.open(session, keys, topic, from, request.events, signal);
-    return new BroadcastSubscription(reader, session);
-  }
-  await session.fence();
+  if (group === undefined) return new BroadcastSubscription(session, await StreamReader.open(session, keys, topic, from, events, signal));
+  await within(signal, session.fence());
   const subscription = await GroupSubscription.open(session, request, group, keys, signal);
   try {
     await subscription.join(signal);
@@ -44,9 +44,9 @@ class BroadcastSubscription implements Subscription {
   readonly #reader: StreamReader;
   readonly #session: Session;
 
-  constructor(reader: StreamReader, session: Session) {
-    this.#reader = reader;
+  constructor(session: Session, reader: StreamReader) {
     this.#session = session;
+    this.#reader = reader;
     this.start = cutAt(reader.last);
   }
 
@@ -70,7 +70,7 @@ class BroadcastSubscription implements Subscription {
  * One member of a group. It reads over a connection of its own and settles over the driver's. What it owns survives its connection by
  * its lease, but what was on the wire when that broke is not known, so it gives up all of it then.
  */
-export class GroupSubscription implements Subscription {
+class GroupSubscription implements Subscription, Member {
   created = false;
   readonly topic: string;
   readonly group: string;
@@ -88,7 +88,7 @@ export class GroupSubscription implements Subscription {
   #dead: unknown;
   #closing: Promise<void> | undefined;
   #receiving: Promise<unknown> = Promise.resolve();
-  #blocked = false;
+  readonly #leaving = new AbortController();
   #scanAt = 0;
   #averageBytes = 0;
   #inboxBusy = false;
@@ -120,15 +120,12 @@ export class GroupSubscription implements Subscription {
     const args = [group, "create", startId(this.#from), this.#from.kind === "position" || this.#from.kind === "time" ? "1" : "0"];
     const answer = await within(signal, this.#session.control().script(GROUP, this.#keys.group(group), args));
     if (answer === null) throw topicMissing(topic);
-    this.created = answer === 1;
+    const [status, epoch] = answer as readonly [number, number];
+    this.created = status === 1;
+    this.#epoch = epoch;
     const orphans = [...this.#session.orphans].filter((orphan) => orphan.topic === topic && orphan.group === group);
-    if (orphans.length > 0) {
-      await within(signal, this.#leave(orphans.map((orphan) => orphan.consumer)));
-      for (const orphan of orphans) this.#session.orphans.delete(orphan);
-    }
-    // Also teaches the server the script, so that reads find it there.
-    const looked = await within(signal, this.#session.control().script(RECEIVE, this.#keys.receive(group), [group, this.#consumer, "0", this.#lease, "0"]));
-    this.#epoch = (looked as readonly number[])[0] as number;
+    if (orphans.length > 0) await within(signal, this.#leave(orphans.map((orphan) => orphan.consumer)));
+    for (const orphan of orphans) this.#session.orphans.delete(orphan);
   }
 
   get #lease(): string {
@@ -142,31 +139,26 @@ export class GroupSubscription implements Subscription {
   }
 
   async #receive(max: number, deadline: number, signal: AbortSignal): Promise<readonly WireDelivery[]> {
-    const { clock, leaseMs, canUnblock } = this.#session;
-    const over = (): boolean => signal.aborted || this.#closing !== undefined;
+    const { clock, leaseMs, longestBlockMs } = this.#session;
+    const stop = AbortSignal.any([signal, this.#leaving.signal]);
     for (let first = true; ; first = false) {
       if (this.#dead !== undefined) throw this.#dead;
       if (this.#surplus.length > 0) return this.#surplus.splice(0, max);
-      const now = clock.monotonic();
-      if (over() || (!first && now >= deadline)) return [];
+      if (stop.aborted || (!first && clock.monotonic() >= deadline)) return [];
       const due = await this.#poll(max);
       if (this.#surplus.length > 0 || this.#wakes.length > 0) continue;
       // Ownership is counted from before the read, so a read must not wait for long compared with the lease.
-      const longest = Math.min(deadline - clock.monotonic(), leaseMs / 4, canUnblock ? LONGEST_BLOCK_MS : SHORT_BLOCK_MS);
+      const longest = Math.min(deadline - clock.monotonic(), leaseMs / 4, longestBlockMs);
       const block = Math.floor(due < 0 ? longest : Math.min(longest, due));
-      if (block >= 1 && !over()) await this.#block(max, block, signal);
+      if (block >= 1 && !stop.aborted) await this.#block(max, block, stop);
     }
   }
 
-  #count(max: number): string {
-    const fitting = this.#averageBytes === 0 ? max : Math.max(1, Math.floor(READ_BYTES / this.#averageBytes));
-    // COUNT holds for each of the two streams.
-    return String(Math.min(fitting, this.#inboxBusy ? Math.ceil(max / 2) : max));
-  }
-
   #read(max: number, ...more: string[]): Arg[] {
-    const streams = [this.#lanes[MAIN]?.stream as string, this.#lanes[RETRY]?.stream as string];
-    return ["XREADGROUP", "GROUP", this.group, this.#consumer, "COUNT", this.#count(max), ...more, "STREAMS", ...streams, ">", ">"];
+    const streams = [this.#lanes[MAIN]?.stream as string, this.#lanes[RETRY]?.stream as string, this.#keys.groupWake(this.group)];
+    // COUNT holds for each stream.
+    const count = String(countFor(this.#inboxBusy ? Math.ceil(max / 2) : max, this.#averageBytes));
+    return ["XREADGROUP", "GROUP", this.group, this.#consumer, "COUNT", count, ...more, "STREAMS", ...streams, ">", ">", ">"];
   }
 
   /** Housekeeping and a read that does not wait, in one transaction. Resolves to ms until something falls due, −1 for nothing. */
@@ -194,16 +186,11 @@ export class GroupSubscription implements Subscription {
   /** A read that waits. The epoch, asked for behind it, tells whether the group was moved meanwhile. */
   async #block(max: number, ms: number, signal: AbortSignal): Promise<void> {
     const now = this.#session.clock.monotonic();
-    const interrupt = (): void => void this.#interrupt();
-    signal.addEventListener("abort", interrupt, { once: true });
-    this.#blocked = true;
-    const asked = this.#ask((reader) =>
-      Promise.all([reader.call(this.#read(max, "BLOCK", String(ms))), reader.call(["HGET", this.#keys.meta, `epoch:${this.group}`])]),
+    const [read, epoch] = await this.#ask((reader) =>
+      waiting(this.#session, reader, signal, () =>
+        Promise.all([reader.call(this.#read(max, "BLOCK", String(ms))), reader.call(["HGET", this.#keys.meta, `epoch:${this.group}`])]),
+      ),
     );
-    const [read, epoch] = await asked.finally(() => {
-      this.#blocked = false;
-      signal.removeEventListener("abort", interrupt);
-    });
     if (Number(epoch ?? 0) === this.#epoch) return this.#accept(read, now);
     // Which of the two epochs this read belongs to can't be told: what is still ours comes again by the next poll.
     this.#moved(Number(epoch ?? 0));
@@ -215,8 +202,9 @@ export class GroupSubscription implements Subscription {
     try {
       return await ask(reader);
     } catch (error) {
-      if (reader.down !== undefined) throw this.#dead ?? reader.down;
-      throw this.#refused(error);
+      if (reader.down === undefined) throw this.#refused(error);
+      this.#fail(reader.down);
+      throw this.#dead;
     }
   }
 
@@ -230,12 +218,20 @@ export class GroupSubscription implements Subscription {
 
   #accept(read: Reply, sentAt: number): void {
     this.#inboxBusy = false;
+    let [bytes, count] = [0, 0];
     for (const [stream, entries] of (read ?? []) as unknown as readonly (readonly [Buffer, readonly Entry[]])[]) {
-      const id = stream.utf8Slice() === this.#lanes[MAIN]?.stream ? MAIN : RETRY;
+      const name = stream.utf8Slice();
+      const id = name === this.#lanes[MAIN]?.stream ? MAIN : name === this.#lanes[RETRY]?.stream ? RETRY : undefined;
       if (id === RETRY) this.#inboxBusy = true;
-      for (const [entry, fields] of entries) this.#add(id, entry, fields, 1, 0, sentAt);
-      this.#averageBytes = entries.reduce((sum, [, fields]) => sum + fields.reduce((bytes, field) => bytes + field.length, 0), 0) / Math.max(1, entries.length);
+      for (const [entry, fields] of entries) {
+        // A wake-up is no message: something falls due earlier than this reader thought.
+        if (id === undefined) this.#wakes.push(entry.latin1Slice());
+        else this.#add(id, entry, fields, 1, 0, sentAt);
+        for (const field of fields) bytes += field.length;
+        count++;
+      }
     }
+    if (count > 0) this.#averageBytes = bytes / count;
   }
 
   #take(id: ShardId, claimed: readonly Claimed[], sentAt: number): void {
@@ -246,10 +242,8 @@ export class GroupSubscription implements Subscription {
   }
 
   #add(id: ShardId, entry: Buffer, fields: readonly Buffer[], deliveries: number, failures: number, sentAt: number): void {
-    const text = entry.latin1Slice();
-    // A wake-up is no message: it says that something falls due earlier than the reader thought.
-    if (id === RETRY && fields[0]?.latin1Slice() === "wake") this.#wakes.push(text);
-    else this.#surplus.push(new EntryDelivery(this.#shards[id] as Shard, text, decodeEntry(text, fields), deliveries, failures, sentAt + this.#session.leaseMs, this.#epoch));
+    const [shard, text, leaseUntil] = [this.#shards[id] as Shard, entry.latin1Slice(), sentAt + this.#session.leaseMs];
+    this.#surplus.push(new EntryDelivery(shard, text, decodeEntry(text, fields), deliveries, failures, leaseUntil, this.#epoch));
   }
 
   /** Entries that were pending or given back, and that the stream no longer has. */
@@ -286,24 +280,6 @@ export class GroupSubscription implements Subscription {
     if (this.#closing === undefined) this.#lose(error.message);
   }
 
-  /** Ends a read that waits; if the server can't be reached, by closing the connection. */
-  async #interrupt(): Promise<void> {
-    const reader = this.#reader as Link;
-    if (!this.#session.canUnblock) return;
-    for (let tries = 0; this.#blocked && tries < UNBLOCK_TRIES; tries++) {
-      try {
-        void this.#session.control().call(["CLIENT", "UNBLOCK", String(reader.id)]).catch(() => {});
-      } catch {
-        // Without that connection there is only the time.
-      }
-      await new Promise<void>((resolve) => this.#session.clock.timer(UNBLOCK_MS, resolve));
-    }
-    if (!this.#blocked) return;
-    const silent = unavailable("The server did not answer while a read was being ended.");
-    this.#fail(silent);
-    reader.destroy(silent);
-  }
-
   async ack(deliveries: readonly WireDelivery[]): Promise<readonly SettleResult[]> {
     return this.#settle(deliveries, (some, lane, epoch) => {
       let [lowest, highest] = [some[0]?.entry ?? "", some[0]?.entry ?? ""];
@@ -328,8 +304,8 @@ export class GroupSubscription implements Subscription {
         const { delayMs = 0, failures = 0 } = of.get(delivery) ?? {};
         return [delivery.entry, String(delivery.deliveries), String(Math.ceil(delayMs)), String(failures)];
       });
-      const inbox = this.#lanes[RETRY]?.stream as string;
-      return this.#session.control().script(NACK, [lane.stream, this.#keys.meta, lane.notes, lane.due, inbox], [this.group, this.#consumer, epoch, ...args]);
+      const keys = [lane.stream, this.#keys.meta, lane.notes, lane.due, this.#keys.groupWake(this.group)];
+      return this.#session.control().script(NACK, keys, [this.group, this.#consumer, epoch, ...args]);
     });
   }
 
@@ -401,7 +377,7 @@ export class GroupSubscription implements Subscription {
 
   async #leave(consumers: readonly string[]): Promise<void> {
     const [main, inbox] = [this.#lanes[MAIN] as LaneKeys, this.#lanes[RETRY] as LaneKeys];
-    const keys = [main.stream, main.notes, main.due, inbox.stream, inbox.notes, inbox.due];
+    const keys = [main.stream, main.notes, main.due, inbox.stream, inbox.notes, inbox.due, this.#keys.groupWake(this.group)];
     await this.#session.control().script(LEAVE, keys, [this.group, ...consumers]);
   }
 
@@ -411,17 +387,17 @@ export class GroupSubscription implements Subscription {
   }
 
   async #close(): Promise<void> {
-    await this.#interrupt();
+    this.#leaving.abort();
     await this.#receiving;
     await this.flush();
     this.#session.members.delete(this);
-    this.#dead ??= unavailable("The subscription is closed.");
+    this.#dead ??= driverError("CLOSED", "The subscription is closed. Subscribe again.");
     this.#reader?.destroy();
     try {
       await this.#session.fence();
       await this.#leave([this.#consumer]);
     } catch {
-      // Its lease will end; the next member of this process need not wait for that.
+      // Its leases will end; the next member of this process need not wait for that.
       this.#session.orphans.add({ topic: this.topic, group: this.group, consumer: this.#consumer });
     }
   }

@@ -82,7 +82,7 @@ async function lay(
  */
 export async function prepareLaunch(broker: BrokerRecipe, context: LaunchContext): Promise<Launch> {
   const recipe = broker.process;
-  if (recipe === undefined) throw new BrokerUnavailableError(`${broker.name} has no recipe for a local process`);
+  if (recipe === undefined) throw new BrokerUnavailableError(`${broker.name} has no recipe for one`);
   if (process.platform === "win32") throw new BrokerUnavailableError(`${broker.name} as a local process needs a POSIX system`);
   const program = await findProgram(broker, recipe, context.cache, context.env);
   const folder = context.folder ?? (await mkdtemp(join(tmpdir(), `brokerkit-${broker.name}-`)));

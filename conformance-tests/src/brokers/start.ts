@@ -2,11 +2,27 @@ import { cacheFolder } from "./cache.ts";
 import { hasDocker, startContainer } from "./container.ts";
 import { useEnvironment } from "./environment.ts";
 import { startPrivate } from "./private.ts";
-import { type BrokerRecipe, BrokerUnavailableError, type RunningBroker, type StartOptions } from "./recipe.ts";
+import { type BrokerOptions, type BrokerRecipe, BrokerUnavailableError, type RunningBroker, type StartOptions } from "./recipe.ts";
 
 function words(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return error.cause instanceof Error ? `${error.message} (${error.cause.message})` : error.message;
+}
+
+/** Images that could not be had; asking for one again would only take time. */
+const missingImages = new Set<string>();
+
+/** A broker in a container, or undefined after saying why not. */
+async function tryContainer(recipe: BrokerRecipe, options: BrokerOptions): Promise<RunningBroker | undefined> {
+  const image = recipe.container?.image;
+  if (image === undefined || missingImages.has(image) || !(await hasDocker(process.env))) return undefined;
+  try {
+    return await startContainer(recipe, options);
+  } catch (error) {
+    missingImages.add(image);
+    process.emitWarning(`${recipe.name} does not run in a container (image ${image}), so a local process is used: ${words(error)}`);
+    return undefined;
+  }
 }
 
 /**
@@ -22,18 +38,11 @@ export async function startBroker(recipe: BrokerRecipe, start: StartOptions = {}
   const asUsual = !destructive && Object.keys(options).length === 0;
   if (asUsual && given !== undefined && given !== "") return useEnvironment(recipe, given);
 
-  const failed: string[] = [];
-  if (!destructive && recipe.container !== undefined && (await hasDocker(env))) {
-    try {
-      return await startContainer(recipe, options);
-    } catch (error) {
-      failed.push(`container ${recipe.container.image}: ${words(error)}`);
-    }
-  }
+  const contained = destructive ? undefined : await tryContainer(recipe, options);
+  if (contained !== undefined) return contained;
   try {
     return await startPrivate(recipe, { cache: cacheFolder(env), env, options });
   } catch (error) {
-    failed.push(`local process: ${words(error)}`);
-    throw new BrokerUnavailableError([`${recipe.name} could not be started.`, ...failed].join("\n"), { cause: error });
+    throw new BrokerUnavailableError(`${recipe.name} could not be started as a local process: ${words(error)}`, { cause: error });
   }
 }

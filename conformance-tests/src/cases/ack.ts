@@ -298,7 +298,12 @@ export const ack: readonly Case[] = [
         "what had not started when the shard was lost does not start",
       );
       await broker.close({ deadlineMs: 0 });
-      await (await leftover(t, name)).sees(many(20), t.patience);
+      // The driver itself lost nothing, so that what it delivered afterwards may have been handled here.
+      const later = sink.facts.slice(started).map((one) => one.payload);
+      await (await leftover(t, name)).sees(
+        many(20).filter((payload) => !later.includes(payload)),
+        t.patience,
+      );
     },
   },
   {

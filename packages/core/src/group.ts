@@ -37,7 +37,7 @@ export class TopicGroup implements Group {
 
   async position(): Promise<Position> {
     await this.#topic.ready();
-    if (!this.#topic.capabilities.places.perDelivery) throw unsupported("replay", this.#wiring.adapter, this.#topic.name);
+    if (!this.#topic.capabilities.places.perDelivery) throw unsupported("places", this.#wiring.adapter, this.#topic.name);
     const cut = await this.#admin("read a position of", (admin, signal) => admin.position(this.#topic.wire, this.name, signal));
     return encodePosition(this.#wiring.adapter, this.#topic.wire, cut);
   }

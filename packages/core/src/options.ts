@@ -80,8 +80,25 @@ export interface Options {
   defaults?: { publish?: PublishOptions | undefined; consume?: ConsumeOptions | undefined } | undefined;
 }
 
+export interface Defaults {
+  readonly concurrency: number;
+  readonly "retry.attempts": number;
+  readonly "retry.backoffMs": { readonly initial: number; readonly factor: number; readonly max: number };
+  readonly "retry.jitter": "full" | "none";
+  readonly "retry.mode": "in-place" | "requeue";
+  readonly "retry.then": "dead-letter" | "requeue";
+  readonly order: "key" | "topic" | "none";
+  readonly provision: "create" | "verify" | "off";
+  readonly "publish.timeoutMs": number;
+  readonly "close.deadlineMs": number;
+  readonly timeoutMs: number;
+  readonly deadLetter: "keep" | "drop";
+  readonly onDataLoss: "fail" | "skip";
+  readonly from: "latest";
+}
+
 /** The defaults, as docs/defaults.md lists them (a test ties the two). */
-export const DEFAULTS = Object.freeze({
+export const DEFAULTS: Defaults = Object.freeze({
   concurrency: 1,
   "retry.attempts": 5,
   "retry.backoffMs": Object.freeze({ initial: 200, factor: 2, max: 30_000 }),
@@ -96,7 +113,7 @@ export const DEFAULTS = Object.freeze({
   deadLetter: "keep",
   onDataLoss: "fail",
   from: "latest",
-} as const);
+});
 
 const TOPIC = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,198}[A-Za-z0-9_-])?$/;
 const GROUP = /^[A-Za-z0-9_-]{1,100}$/;

@@ -3,7 +3,7 @@ import { LIBRARY, MOVE, type Script, script, TRIM } from "./script.ts";
 /**
  * Stores one call's records for one stream, all or none, in order. A missing stream answers nil.
  *
- * KEYS stream, meta, delayed, wake. ARGV shapes, group of an inbox or "", dedupe window ms, then each record's values.
+ * KEYS stream, meta, delayed, wake-up stream. ARGV shapes, group of an inbox or "", dedupe window ms, then each record's values.
  * A shape is one character, "0" + bits: 1 body, 2 key, 4 headers, 8 failures, 16 delayMs; with a window a dedupeId follows.
  * Answers the ids, separated by spaces; "=" before the id of a duplicate; empty for what is delayed.
  */
@@ -51,9 +51,9 @@ local soonest = dueIn(delayed, -1)
 if soonest >= 0 and (earliest < 0 or soonest < earliest) then
   if group == '' then
     c('XADD', KEYS[4], 'MAXLEN', 1, '*', 'wake', 1)
-    for _, g in ipairs(c('XINFO', 'GROUPS', k)) do c('XADD', k .. '.' .. map(g)['name'] .. '.retry', 'NOMKSTREAM', '*', 'wake', 1) end
+    for _, g in ipairs(c('XINFO', 'GROUPS', k)) do wake(k .. ':' .. map(g)['name'] .. ':wake') end
   else
-    c('XADD', k, '*', 'wake', 1)
+    wake(KEYS[4])
   end
 end
 return table.concat(r, ' ')

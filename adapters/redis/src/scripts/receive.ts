@@ -4,8 +4,8 @@ import { LIBRARY, MISSING, MOVE, PARK, type Script, script, TRIM } from "./scrip
  * Everything that must happen before a member reads: retention, delayed records, what was given back and is due, what dead members
  * left behind, and the look for a hole between what the group has read and what is still there. Runs in one transaction with the read.
  *
- * KEYS stream, meta, delayed, due, notes, inbox, its delayed, due and notes. ARGV group, consumer, limit, own lease ms, 1 to look for the
- * dead, then ids of wake-up entries to remove. A consumer's name tells its lease: \`bk:<ms>:…\`.
+ * KEYS stream, meta, delayed, due, notes, inbox, its delayed, due and notes, wake-up stream. ARGV group, consumer, limit, own lease ms, 1 to
+ * look for the dead, then ids of wake-up entries to remove. A consumer's name tells its lease: \`bk:<ms>:…\`.
  *
  * Answers epoch, ms until something falls due (−1: nothing), entries missing (−1: some), from, to, 1 where there is more to claim, then for
  * the stream and for the inbox: claimed entries {id, fields, deliveries, failures, 1 if it was our own} and ids that were pending and are gone.
@@ -20,8 +20,8 @@ export const RECEIVE: Script = script(
 local group, me, limit, lease, scan = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1'
 local k, meta, inbox = KEYS[1], KEYS[2], KEYS[6]
 for i = 6, #ARGV do
-  c('XACK', inbox, group, ARGV[i])
-  c('XDEL', inbox, ARGV[i])
+  c('XACK', KEYS[10], group, ARGV[i])
+  c('XDEL', KEYS[10], ARGV[i])
 end
 if scan then trim(k, meta) end
 move(k, KEYS[3])

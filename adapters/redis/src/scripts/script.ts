@@ -39,6 +39,9 @@ local function info(k)
   local s = map(c('XINFO', 'STREAM', k))
   return { last = s['last-generated-id'], first = s['recorded-first-entry-id'], gone = s['max-deleted-entry-id'], n = s['length'], added = s['entries-added'] }
 end
+local function wake(stream)
+  c('XADD', stream, 'NOMKSTREAM', 'MAXLEN', 1, '*', 'wake', 1)
+end
 local function groupOf(k, group)
   for _, g in ipairs(c('XINFO', 'GROUPS', k)) do
     local m = map(g)

@@ -44,7 +44,7 @@ return answer
 );
 
 /**
- * Gives deliveries back for later. KEYS stream, meta, notes, due, inbox. ARGV group, consumer, epoch, then id, deliveries, delayMs, failures
+ * Gives deliveries back for later. KEYS stream, meta, notes, due, wake-up stream. ARGV group, consumer, epoch, then id, deliveries, delayMs, failures
  * for each. Answers as ACK does.
  */
 export const NACK: Script = script(
@@ -60,7 +60,7 @@ for i = 4, #ARGV, 4 do
   some = some or yes
   said[#said + 1] = yes and '1' or '0'
 end
-if some then c('XADD', KEYS[5], 'NOMKSTREAM', '*', 'wake', 1) end
+if some then wake(KEYS[5]) end
 return table.concat(said)
 `,
 );
@@ -94,8 +94,8 @@ return table.concat(said)
 );
 
 /**
- * Hands back everything that these consumers have pending and removes them. KEYS stream, notes, due, inbox, its notes and due.
- * ARGV group, then consumers. Deleting a consumer deletes what it has pending, so it is emptied first, in the same script.
+ * Hands back everything that these consumers have pending and removes them. KEYS stream, notes, due, inbox, its notes and due, wake-up
+ * stream. ARGV group, then consumers. Deleting a consumer deletes what it has pending, so it is emptied first, in the same script.
  */
 export const LEAVE: Script = script(
   LIBRARY,
@@ -118,7 +118,7 @@ for i = 2, #ARGV do
   empty(KEYS[1], KEYS[2], KEYS[3], ARGV[i])
   empty(KEYS[4], KEYS[5], KEYS[6], ARGV[i])
 end
-if some then c('XADD', KEYS[4], 'NOMKSTREAM', '*', 'wake', 1) end
+if some then wake(KEYS[7]) end
 return 1
 `,
 );

@@ -29,7 +29,7 @@ if c('EXISTS', k) == 1 then
     local name = map(g)['name']
     local inbox = k .. '.' .. name .. '.retry'
     for _, base in ipairs({ k .. ':' .. name, inbox .. ':' .. name }) do c('DEL', base .. ':due', base .. ':notes') end
-    c('DEL', inbox, inbox .. ':delayed')
+    c('DEL', inbox, inbox .. ':delayed', k .. ':' .. name .. ':wake')
   end
 end
 return c('DEL', k, KEYS[2], KEYS[3], KEYS[4])

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { ADAPTERS } from "../../src/adapters.generated.ts";
 import { defineTopic, type TopicDefinition } from "../../src/definition.ts";
 import { type TestBroker, type TestBrokerOptions, testBroker } from "../../src/testing/test-broker.ts";
 
@@ -126,6 +127,25 @@ describe("a test broker", () => {
     await b.topic(orders).publish({ id: 1, at: 0 });
     await Promise.all([a.idle(), b.idle()]);
     expect([handled, a.published(orders).length, b.published(orders).length]).toEqual([0, 0, 1]);
+  });
+
+  test.each(Object.keys(ADAPTERS))("like %s has its features, delivers, comes to rest, and refuses what that one refuses", async (like) => {
+    const t = broker({ like });
+    await t.connect();
+    const { delivery } = t.capabilities;
+    const has = (name: string): boolean => ADAPTERS[like]?.features.includes(name) === true;
+    expect(Object.entries(t.features).filter(([name, there]) => there !== has(name))).toEqual([]);
+    const handled: number[] = [];
+    const handler = (message: { payload: { id: number } }): void => void handled.push(message.payload.id);
+    if (delivery.group === "none") {
+      await expect(t.topic(orders).subscribe({ group: "g" }, handler)).rejects.toMatchObject({ code: "UNSUPPORTED" });
+      await t.topic(orders).subscribe({ broadcast: true }, handler);
+    } else {
+      await t.topic(orders).subscribe({ group: "g" }, handler);
+    }
+    await t.topic(orders).publishAll([{ payload: { id: 1, at: 0 } }, { payload: { id: 3, at: 0 } }]);
+    await t.idle();
+    expect(handled).toEqual([1, 3]);
   });
 
   test("refuses unknown options, and an unknown name of another adapter when it is used", async () => {
