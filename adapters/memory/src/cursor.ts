@@ -1,4 +1,4 @@
-import type { Clock, Cursor, Cut, ReplayRequest, WireDelivery } from "brokerkit/driver";
+import type { Cursor, Cut, ReplayRequest, WireDelivery } from "brokerkit/driver";
 import { beyond } from "./errors.ts";
 import { Member } from "./scripts/queue.ts";
 import { cutOf, Reader } from "./scripts/reader.ts";
@@ -10,19 +10,13 @@ const nobody = (): void => {};
 export class MemoryCursor implements Cursor {
   readonly end: Cut;
   readonly #world: World;
-  readonly #clock: Clock;
   readonly #reader: Reader;
   readonly #follow: boolean;
   /** Where the end is, by shard; unknown where the record says that cursors don't know their end: then it is where the log ends now. */
   readonly #ends: readonly number[] | undefined;
   readonly #closed: (cursor: MemoryCursor) => void;
 
-  constructor(
-    world: World,
-    clock: Clock,
-    { topic: name, from, to, follow, events }: ReplayRequest,
-    closed: (cursor: MemoryCursor) => void,
-  ) {
+  constructor(world: World, { topic: name, from, to, follow, events }: ReplayRequest, closed: (cursor: MemoryCursor) => void) {
     const topic = world.topic(name);
     const spots = topic.spots(from);
     const bounds = to === undefined ? undefined : topic.spots(to);
@@ -30,10 +24,9 @@ export class MemoryCursor implements Cursor {
     this.#ends = world.record.cursorEnd ? ends : undefined;
     this.end = world.record.cursorEnd ? cutOf(topic.logs.map((log, n) => [log, ends[n] as number])) : new Map();
     this.#world = world;
-    this.#clock = clock;
     this.#follow = follow;
     this.#closed = closed;
-    const member = new Member("cursor", { lost: nobody, state: nobody, dataLoss: events.dataLoss });
+    const member = new Member("cursor", { lost: nobody, state: nobody, dataLoss: (...loss) => events.dataLoss(...loss) });
     this.#reader = new Reader(topic, member, spots, follow ? [] : (this.#ends ?? bounds?.map((spot) => spot.next) ?? []));
   }
 
@@ -42,10 +35,10 @@ export class MemoryCursor implements Cursor {
     const { receive } = this.#world.record;
     if (max > receive.maxRecords || waitMs > receive.maxWaitMs) throw beyond(`receive(${max}, ${waitMs})`);
     if (reader.error !== undefined) throw reader.error;
-    let deliveries: readonly WireDelivery[] = signal.aborted ? [] : reader.take(reader.member, max, this.#clock.monotonic());
+    let deliveries: readonly WireDelivery[] = signal.aborted ? [] : reader.take(reader.member, max, this.#world.clock.monotonic());
     const over = !this.#follow && reader.reached(this.#ends);
     if (deliveries.length === 0 && !over && waitMs > 0 && !signal.aborted && !reader.member.gone) {
-      deliveries = await reader.line.wait(reader.member, max, waitMs, signal, this.#clock);
+      deliveries = await reader.line.wait(reader.member, max, waitMs, signal, this.#world.clock);
     }
     return { deliveries, atEnd: reader.reached(this.#ends) };
   }

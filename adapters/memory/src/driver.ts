@@ -26,7 +26,6 @@ export class MemoryDriver implements Driver {
   readonly capabilities: Capabilities;
   readonly admin: Admin;
   readonly #world: World;
-  readonly #clock: Clock;
   readonly #publisher: Publisher;
   readonly #open = new Set<{ close(): Promise<void> }>();
   #state: "new" | "connected" | "closed" = "new";
@@ -35,7 +34,6 @@ export class MemoryDriver implements Driver {
     world.bind(clock);
     this.capabilities = world.record;
     this.#world = world;
-    this.#clock = clock;
     this.#publisher = new Publisher(world);
     this.admin = new MemoryAdmin(world, () => this.#check());
   }
@@ -72,7 +70,7 @@ export class MemoryDriver implements Driver {
       throw unsupported(`start "${from.kind}" for ${broadcast ? "broadcast" : "groups"}`);
     const topic = this.#world.topic(name);
     const member = new Member(`member-${++this.#world.members}`, events);
-    const common = { world: this.#world, clock: this.#clock, member, closed: (one: MemorySubscription) => this.#open.delete(one) };
+    const common = { world: this.#world, member, closed: (one: MemorySubscription) => this.#open.delete(one) };
     if (broadcast) {
       const spots = topic.spots(from);
       const start = places.perDelivery ? cutOf(spots.map((spot) => [spot.log, spot.next])) : undefined;
@@ -81,7 +79,7 @@ export class MemoryDriver implements Driver {
       );
     }
     const { group, created } = topic.group(groupName, from);
-    group.join(member, this.#clock.monotonic());
+    group.join(member, this.#world.clock.monotonic());
     return this.#keep(new MemorySubscription({ ...common, source: group, group, created, start: undefined }));
   }
 
@@ -92,7 +90,7 @@ export class MemoryDriver implements Driver {
       if (start !== undefined && !(start.kind !== "latest" && replay.includes(start.kind))) throw unsupported(`replay by "${start.kind}"`);
     }
     if (request.follow && request.to !== undefined) throw beyond("a replay either follows or has an end");
-    return this.#keep(new MemoryCursor(this.#world, this.#clock, request, (one) => this.#open.delete(one)));
+    return this.#keep(new MemoryCursor(this.#world, request, (one) => this.#open.delete(one)));
   }
 
   async ping(signal: AbortSignal): Promise<void> {

@@ -17,7 +17,6 @@ import type { World } from "./scripts/world.ts";
 
 interface Wiring {
   readonly world: World;
-  readonly clock: Clock;
   readonly member: Member;
   readonly source: Source;
   /** `undefined`: broadcast. */
@@ -49,7 +48,7 @@ export class MemorySubscription implements Subscription {
     this.#wiring = wiring;
     this.#source = wiring.source;
     this.#member = member;
-    this.#clock = wiring.clock;
+    this.#clock = world.clock;
     this.#ack = settle.ack;
     if (group === undefined) return;
     if (redelivery.native) {

@@ -81,7 +81,8 @@ describe("publish", () => {
     const rig = await Rig.open({}, { partitions: 4 });
     await rig.publish("a:1", "a:2", "a:3", "-1", "-2", "-3", "-4");
     const { deliveries } = await rig.replay();
-    const shardsOf = (prefix: string): number => new Set(deliveries.filter((one) => text(one.body).startsWith(prefix)).map((one) => one.shard.id)).size;
+    const shardsOf = (prefix: string): number =>
+      new Set(deliveries.filter((one) => text(one.body).startsWith(prefix)).map((one) => one.shard.id)).size;
     expect([shardsOf("a:"), shardsOf("-")]).toEqual([1, 4]);
   });
 });
@@ -194,7 +195,11 @@ describe("delay, time to live, priority", () => {
   test("priority never overtakes within a key", async () => {
     const rig = await Rig.open();
     const member = await rig.join();
-    await rig.publishRecords(rig.record("a1", { on: "a", priority: 0 }), rig.record("a2", { on: "a", priority: 9 }), rig.record("b", { priority: 5 }));
+    await rig.publishRecords(
+      rig.record("a1", { on: "a", priority: 0 }),
+      rig.record("a2", { on: "a", priority: 9 }),
+      rig.record("b", { priority: 5 }),
+    );
     expect(bodies(await member.take())).toEqual(["b", "a1", "a2"]);
   });
 });

@@ -7,6 +7,8 @@ import type { Endpoint } from "./options.ts";
 import type { Script } from "./scripts/script.ts";
 
 type Client = ReturnType<typeof createClient>;
+type SocketOptions = NonNullable<NonNullable<Parameters<typeof createClient>[0]>["socket"]>;
+type CommandOptions = NonNullable<Parameters<Client["sendCommand"]>[1]>;
 export type Arg = string | Buffer;
 /** Bulk strings come as Buffers; an error inside an array comes as a value. */
 export type Reply = null | number | string | Buffer | Error | readonly Reply[];
@@ -30,10 +32,10 @@ export class Link {
   readonly version: string;
   readonly mode: string;
   readonly #client: Client;
-  readonly #options: { readonly typeMapping: Readonly<Record<number, unknown>> };
+  readonly #options: CommandOptions;
   #down: Error | undefined;
 
-  private constructor(client: Client, options: Link["#options"], name: string, hello: ReadonlyMap<string, Reply>) {
+  private constructor(client: Client, options: CommandOptions, name: string, hello: ReadonlyMap<string, Reply>) {
     this.#client = client;
     this.#options = options;
     this.name = name;
@@ -44,29 +46,31 @@ export class Link {
 
   /**
    * Connects, authenticates and selects the database within the connect timeout. `onDown` is called when an open link is lost, never for
-   * one that was destroyed here. Rejects with the raw error, or UNAVAILABLE when there was no answer in time.
+   * one that was destroyed here. With protocol 3 commands can be sent beside subscriptions. Rejects with the raw error, or UNAVAILABLE
+   * when there was no answer in time.
    */
-  static async open(endpoint: Endpoint, signal: AbortSignal, onDown: (error: Error) => void): Promise<Link> {
+  static async open(endpoint: Endpoint, signal: AbortSignal, onDown: (error: Error) => void, protocol: 2 | 3 = 2): Promise<Link> {
     const { createClient, RESP_TYPES } = await import("@redis/client");
     const { host, port, db, username, password, tls, connectTimeoutMs } = endpoint;
     const common = { host, port, connectTimeout: connectTimeoutMs, socketTimeout: SILENT_MS, reconnectStrategy: false as const };
     const client = createClient({
       // Absent rather than undefined: Node takes a servername of undefined for one that is given.
-      socket: tls === undefined ? common : { ...common, ...given({ ...tls }), tls: true },
+      socket: (tls === undefined ? common : { ...common, ...given({ ...tls }), tls: true }) as SocketOptions,
       ...given({ username: username ?? (password === undefined ? undefined : "default"), password }),
       database: db,
-      RESP: 2,
+      RESP: protocol,
       disableOfflineQueue: true,
       disableClientInfo: true,
       maintNotifications: "disabled",
       pingInterval: PING_MS,
-      commandOptions: { timeout: undefined },
+      // By default each command gets a timer of its own.
+      commandOptions: { timeout: 0 },
     }) as unknown as Client;
     let link: Link | undefined;
     let failure: Error | undefined;
     const lost = (error: Error): void => {
       failure ??= error;
-      link?.#lost(error, onDown);
+      if (link !== undefined) link.#lost(error, onDown);
     };
     client.on("error", lost);
     client.on("end", () => lost(unavailable(`The connection to ${host}:${port} was closed.`)));
@@ -75,7 +79,7 @@ export class Link {
     let opening: Promise<Reply> | undefined;
     const late = deferredAbort(gaveUp, () => unavailable(`${host}:${port} did not answer within ${connectTimeoutMs} ms. Is it a Redis server, and TLS where TLS is spoken?`));
     try {
-      const options = { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } };
+      const options = { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer, [RESP_TYPES.MAP]: Array } };
       const name = `brokerkit:${randomBytes(9).toString("base64url")}`;
       opening = client.connect().then(() => client.sendCommand(["HELLO"], options) as Promise<Reply>);
       opening.catch(() => {});
@@ -104,7 +108,7 @@ export class Link {
   /** Commands of one turn of the event loop leave in one write. */
   call(args: readonly Arg[]): Promise<Reply> {
     if (this.#down !== undefined) return Promise.reject(this.#down);
-    return (this.#client.sendCommand(args as Arg[], this.#options as never) as Promise<Reply>).catch((error: unknown) => {
+    return (this.#client.sendCommand(args as Arg[], this.#options) as Promise<Reply>).catch((error: unknown) => {
       throw this.#down ?? error;
     });
   }
@@ -126,7 +130,7 @@ export class Link {
     return (await replies.at(-1)) as readonly Reply[];
   }
 
-  /** Resolves when the server delivers this channel. After it, only `subscribe` and `unsubscribe` may be called. */
+  /** Resolves when the server delivers this channel. */
   async subscribe(channel: string, listener: (message: Buffer) => void): Promise<void> {
     if (this.#down !== undefined) throw this.#down;
     await this.#client.subscribe(channel, listener, true);
@@ -192,13 +196,17 @@ export function within<T>(signal: AbortSignal, asked: Promise<T>): Promise<T> {
   });
 }
 
-/** A read that waits. An abort ends it from the control connection, and closes its connection if that does not help. */
-export async function waiting<T>(session: Session, link: Link, signal: AbortSignal, read: () => Promise<T>): Promise<T> {
+/**
+ * A read that waits, for `ms` by this clock: the server's own looks at such times only ten times a second. An abort ends it from the
+ * control connection, and closes its connection if that does not help.
+ */
+export async function waiting<T>(session: Session, link: Link, signal: AbortSignal, ms: number, read: () => Promise<T>): Promise<T> {
   let ended = false;
+  const timer = session.clock.timer(ms, () => void unblock(session, link).catch(() => {}));
   const interrupt = async (): Promise<void> => {
     for (let tries = 0; !ended && tries < UNBLOCK_TRIES; tries++) {
       // It may not have begun to wait yet, so once is not enough.
-      await Promise.try(() => session.control().call(["CLIENT", "UNBLOCK", String(link.id)])).catch(() => {});
+      void unblock(session, link).catch(() => {});
       await new Promise<void>((resolve) => void session.clock.timer(UNBLOCK_MS, resolve));
     }
     if (!ended) link.destroy(unavailable("The server did not answer while a read was being ended."));
@@ -210,8 +218,13 @@ export async function waiting<T>(session: Session, link: Link, signal: AbortSign
     return await read();
   } finally {
     ended = true;
+    timer.cancel();
     signal.removeEventListener("abort", onAbort);
   }
+}
+
+async function unblock(session: Session, link: Link): Promise<void> {
+  await session.control().call(["CLIENT", "UNBLOCK", String(link.id)]);
 }
 
 /** The longest wait of one read where it can be ended from another connection, and where it can't. */

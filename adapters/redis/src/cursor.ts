@@ -139,17 +139,17 @@ export class StreamReader {
     const link = this.#link as Link;
     const { stream, wake: wakes } = this.#keys;
     const count = String(countFor(max, this.#averageBytes));
-    const read = await waiting(this.#session, link, signal, () =>
+    const read = await waiting(this.#session, link, signal, ms, () =>
       link.call(["XREAD", "COUNT", count, "BLOCK", String(ms), "STREAMS", stream, wakes, this.last, wake]),
     );
-    const found = ((read ?? []) as unknown as readonly (readonly [Buffer, readonly Entry[]])[]).find(([name]) => name.utf8Slice() === stream);
+    const found = ((read ?? []) as unknown as readonly (readonly [Buffer, readonly Entry[]])[]).find(([name]) => name.toString() === stream);
     return found?.[1] ?? [];
   }
 
   #deliver(entries: readonly Entry[]): EntryDelivery[] {
     let bytes = 0;
     const deliveries = entries.map(([id, fields]) => {
-      const entry = id.latin1Slice();
+      const entry = id.toString("latin1");
       for (const field of fields) bytes += field.length;
       return new EntryDelivery(this.#shard, entry, decodeEntry(entry, fields), 1, 0, Number.POSITIVE_INFINITY, 0);
     });

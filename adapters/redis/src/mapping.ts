@@ -125,7 +125,7 @@ export function decodeHeaders(bytes: Buffer): WireHeader[] | undefined {
     if (nameEnd + 4 > bytes.length) return undefined;
     const valueEnd = nameEnd + 4 + bytes.readUInt32BE(nameEnd);
     if (valueEnd > bytes.length) return undefined;
-    headers.push([bytes.utf8Slice(at + 2, nameEnd), bytes.subarray(nameEnd + 4, valueEnd)]);
+    headers.push([bytes.toString("utf8", at + 2, nameEnd), bytes.subarray(nameEnd + 4, valueEnd)]);
     at = valueEnd;
   }
   return headers;
@@ -147,8 +147,8 @@ const BODIES = ["body", "payload", "data"];
 /** An entry of ours begins with the field `bk1`: `<published-at ms> <id>`. Everything else is foreign. */
 export function decodeEntry(entry: string, fields: readonly Buffer[]): Content {
   const first = fields[0];
-  if (first === undefined || first.length !== 3 || first.latin1Slice() !== "bk1") return foreign(entry, fields);
-  const meta = (fields[1] as Buffer).utf8Slice();
+  if (first === undefined || first.length !== 3 || first.toString("latin1") !== "bk1") return foreign(entry, fields);
+  const meta = (fields[1] as Buffer).toString();
   const space = meta.indexOf(" ");
   const publishedAt = Number(meta.slice(0, space));
   const content: Content = { id: meta.slice(space + 1), key: undefined, headers: NO_HEADERS, body: null, publishedAt, failures: 0 };
@@ -159,7 +159,7 @@ export function decodeEntry(entry: string, fields: readonly Buffer[]): Content {
     if (length === 4) content.body = value;
     else if (length === 3) content.key = value;
     else if (length === 7) content.headers = decodeHeaders(value) ?? NO_HEADERS;
-    else if (length === 8) content.failures = Number(value.latin1Slice());
+    else if (length === 8) content.failures = Number(value.toString("latin1"));
   }
   return content;
 }
@@ -170,7 +170,7 @@ export function decodeEntry(entry: string, fields: readonly Buffer[]): Content {
  */
 function foreign(entry: string, fields: readonly Buffer[]): Content {
   const pairs: [string, Buffer][] = [];
-  for (let n = 0; n + 1 < fields.length; n += 2) pairs.push([(fields[n] as Buffer).utf8Slice(), fields[n + 1] as Buffer]);
+  for (let n = 0; n + 1 < fields.length; n += 2) pairs.push([(fields[n] as Buffer).toString(), fields[n + 1] as Buffer]);
   const named = BODIES.find((name) => pairs.some(([field]) => field === name));
   const body = named === undefined ? jsonOf(pairs) : (pairs.find(([field]) => field === named)?.[1] ?? null);
   const rest = named === undefined ? [] : pairs.filter(([field]) => field !== named);
@@ -179,7 +179,7 @@ function foreign(entry: string, fields: readonly Buffer[]): Content {
 }
 
 function jsonOf(pairs: readonly (readonly [string, Buffer])[]): Buffer {
-  return Buffer.from(JSON.stringify(Object.fromEntries(pairs.map(([field, value]) => [field, value.utf8Slice()]))));
+  return Buffer.from(JSON.stringify(Object.fromEntries(pairs.map(([field, value]) => [field, value.toString()]))));
 }
 
 /** One delivered entry; `entry`, `deliveries` and `epoch` are what its settlement is checked against. */

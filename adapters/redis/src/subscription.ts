@@ -171,6 +171,8 @@ class GroupSubscription implements Subscription, Member {
     if (unknownScript(looked)) [looked] = await this.#ask(async (reader) => [await reader.script(RECEIVE, keys, args)]);
     for (const reply of [looked, read]) if (reply instanceof Error) throw this.#refused(reply);
     const [epoch, due, missing, from, to, more, main, mainGone, retried, retriedGone] = looked as readonly Reply[];
+    // A seek of this process overtook the answer: what it gives was taken away again.
+    if ((epoch as number) < this.#epoch) return 0;
     this.#moved(epoch as number);
     this.#scanAt = more === 1 ? now : now + this.#session.leaseMs / 4;
     const lost = missing as number;
@@ -185,15 +187,19 @@ class GroupSubscription implements Subscription, Member {
 
   /** A read that waits. The epoch, asked for behind it, tells whether the group was moved meanwhile. */
   async #block(max: number, ms: number, signal: AbortSignal): Promise<void> {
-    const now = this.#session.clock.monotonic();
-    const [read, epoch] = await this.#ask((reader) =>
-      waiting(this.#session, reader, signal, () =>
-        Promise.all([reader.call(this.#read(max, "BLOCK", String(ms))), reader.call(["HGET", this.#keys.meta, `epoch:${this.group}`])]),
+    const [now, before] = [this.#session.clock.monotonic(), this.#epoch];
+    const [read, answer] = await this.#ask((reader) =>
+      waiting(this.#session, reader, signal, ms, () =>
+        Promise.all([
+          reader.call(this.#read(max, "BLOCK", String(ms))).catch(unblocked),
+          reader.call(["HGET", this.#keys.meta, `epoch:${this.group}`]),
+        ]),
       ),
     );
-    if (Number(epoch ?? 0) === this.#epoch) return this.#accept(read, now);
+    const epoch = Math.max(Number(answer ?? 0), this.#epoch);
+    if (epoch === before) return this.#accept(read, now);
     // Which of the two epochs this read belongs to can't be told: what is still ours comes again by the next poll.
-    this.#moved(Number(epoch ?? 0));
+    this.#moved(epoch);
     if (read !== null) await this.#leave([this.#consumer]);
   }
 
@@ -220,12 +226,12 @@ class GroupSubscription implements Subscription, Member {
     this.#inboxBusy = false;
     let [bytes, count] = [0, 0];
     for (const [stream, entries] of (read ?? []) as unknown as readonly (readonly [Buffer, readonly Entry[]])[]) {
-      const name = stream.utf8Slice();
+      const name = stream.toString();
       const id = name === this.#lanes[MAIN]?.stream ? MAIN : name === this.#lanes[RETRY]?.stream ? RETRY : undefined;
       if (id === RETRY) this.#inboxBusy = true;
       for (const [entry, fields] of entries) {
         // A wake-up is no message: something falls due earlier than this reader thought.
-        if (id === undefined) this.#wakes.push(entry.latin1Slice());
+        if (id === undefined) this.#wakes.push(entry.toString("latin1"));
         else this.#add(id, entry, fields, 1, 0, sentAt);
         for (const field of fields) bytes += field.length;
         count++;
@@ -242,14 +248,14 @@ class GroupSubscription implements Subscription, Member {
   }
 
   #add(id: ShardId, entry: Buffer, fields: readonly Buffer[], deliveries: number, failures: number, sentAt: number): void {
-    const [shard, text, leaseUntil] = [this.#shards[id] as Shard, entry.latin1Slice(), sentAt + this.#session.leaseMs];
+    const [shard, text, leaseUntil] = [this.#shards[id] as Shard, entry.toString("latin1"), sentAt + this.#session.leaseMs];
     this.#surplus.push(new EntryDelivery(shard, text, decodeEntry(text, fields), deliveries, failures, leaseUntil, this.#epoch));
   }
 
   /** Entries that were pending or given back, and that the stream no longer has. */
   #gone(id: ShardId, entries: readonly Buffer[]): void {
     for (const entry of entries) {
-      const place = placeOf(id, entry.latin1Slice());
+      const place = placeOf(id, entry.toString("latin1"));
       this.#events.dataLoss(id, place, place, 1);
     }
   }
@@ -401,6 +407,12 @@ class GroupSubscription implements Subscription, Member {
       this.#session.orphans.add({ topic: this.topic, group: this.group, consumer: this.#consumer });
     }
   }
+}
+
+/** A key that was deleted ends the wait; the next poll says what that means. */
+function unblocked(error: unknown): null {
+  if (error instanceof Error && error.message.startsWith("UNBLOCKED")) return null;
+  throw error;
 }
 
 function shards(): Readonly<Record<ShardId, Shard>> {

@@ -1,84 +1,69 @@
 import { type Classified, type DriverError, driverError, type ErrorCode } from "brokerkit/driver";
 
-/** Primary result codes of SQLite (https://www.sqlite.org/rescode.html); the extended ones have them in their low byte. */
-const RESULTS: Readonly<Record<number, Classified>> = {
-  3: { code: "FORBIDDEN", retryable: false }, // PERM
-  5: { code: "UNAVAILABLE", retryable: true }, // BUSY: another process is writing
-  6: { code: "UNAVAILABLE", retryable: true }, // LOCKED
-  8: { code: "FORBIDDEN", retryable: false }, // READONLY
-  10: { code: "UNAVAILABLE", retryable: true }, // IOERR
-  11: { code: "DATA_LOSS", retryable: false }, // CORRUPT
-  13: { code: "QUOTA_EXCEEDED", retryable: true }, // FULL: the disk, or `maxBytes`
-  14: { code: "NOT_FOUND", retryable: false }, // CANTOPEN
-  15: { code: "UNAVAILABLE", retryable: true }, // PROTOCOL: locking was contended
-  18: { code: "TOO_LARGE", retryable: false }, // TOOBIG
-  23: { code: "FORBIDDEN", retryable: false }, // AUTH
-  26: { code: "INVALID_ARGUMENT", retryable: false }, // NOTADB
-};
+type Row = readonly [code: ErrorCode, retryable: boolean, results: readonly number[], files: readonly string[], advice: string];
 
-/** Errors of node:fs, from opening and from fsync. */
-const FILES: Readonly<Record<string, Classified>> = {
-  ENOENT: { code: "NOT_FOUND", retryable: false },
-  ENOTDIR: { code: "NOT_FOUND", retryable: false },
-  EISDIR: { code: "INVALID_ARGUMENT", retryable: false },
-  EACCES: { code: "FORBIDDEN", retryable: false },
-  EPERM: { code: "FORBIDDEN", retryable: false },
-  EROFS: { code: "FORBIDDEN", retryable: false },
-  ENOSPC: { code: "QUOTA_EXCEEDED", retryable: true },
-  EDQUOT: { code: "QUOTA_EXCEEDED", retryable: true },
-  EIO: { code: "UNAVAILABLE", retryable: true },
-};
+/** SQLite's primary result codes (https://www.sqlite.org/rescode.html) and the names of node:fs's errors, by what they mean here. */
+const TABLE: readonly Row[] = [
+  // BUSY, LOCKED, IOERR, PROTOCOL
+  ["UNAVAILABLE", true, [5, 6, 10, 15], ["EIO"], 'Another process may keep it locked: end that, or allow more time by "busyMs".'],
+  // PERM, READONLY, AUTH
+  ["FORBIDDEN", false, [3, 8, 23], ["EACCES", "EPERM", "EROFS"], "This process must be able to write the file and its folder."],
+  // FULL: the disk, or `maxBytes`
+  ["QUOTA_EXCEEDED", false, [13], ["ENOSPC", "EDQUOT"], "Make room on the disk."],
+  // CANTOPEN
+  ["NOT_FOUND", false, [14], ["ENOENT", "ENOTDIR"], 'Make its folder first, and leave "create" on if the file is to be made.'],
+  // NOTADB
+  ["INVALID_ARGUMENT", false, [26], ["EISDIR"], "Give the path of a brokerkit file, or of a new one."],
+  // CORRUPT
+  [
+    "DATA_LOSS",
+    false,
+    [11],
+    [],
+    "The file is damaged: restore a copy of it, or save what can be read by the .recover command of the sqlite3 shell.",
+  ],
+  // TOOBIG
+  ["TOO_LARGE", false, [18], [], ""],
+];
 
-const RETRYABLE: readonly ErrorCode[] = ["UNAVAILABLE", "TIMEOUT", "QUOTA_EXCEEDED"];
-const UNKNOWN: Classified = { code: "INTERNAL", retryable: false };
-
-/** SQLite's primary result code of an error that node:sqlite threw. */
-export function resultOf(error: unknown): number | undefined {
+/** SQLite's primary result code of an error from node:sqlite: the extended codes have it in their low byte. */
+function resultOf(error: unknown): number {
   const { code, errcode } = Object(error) as { code?: unknown; errcode?: unknown };
-  return code === "ERR_SQLITE_ERROR" && typeof errcode === "number" ? errcode & 0xff : undefined;
+  return code === "ERR_SQLITE_ERROR" && typeof errcode === "number" ? errcode & 0xff : 0;
 }
 
-/** Another connection holds the lock that was asked for. Nothing was done. */
+/** Another connection holds the lock that was asked for, and nothing was done. */
 export function isBusy(error: unknown): boolean {
-  const result = resultOf(error);
-  return result === 5 || result === 6;
+  return [5, 6].includes(resultOf(error));
 }
 
-/** The connection itself can't be trusted any more: I/O failed, or the file is damaged. */
+/** I/O has failed or the file is damaged: the connection is not to be trusted any more. */
 export function isFatal(error: unknown): boolean {
-  const result = resultOf(error);
-  return result === 10 || result === 11 || result === 26;
+  return [10, 11, 26].includes(resultOf(error));
 }
 
 export function classify(error: unknown): Classified {
   const { driverCode, code } = Object(error) as Partial<DriverError> & { code?: unknown };
-  if (driverCode !== undefined) return { code: driverCode, retryable: RETRYABLE.includes(driverCode) };
-  const result = resultOf(error);
-  return (result === undefined ? FILES[String(code)] : RESULTS[result]) ?? UNKNOWN;
+  const row = TABLE.find(([name, , results, files]) =>
+    driverCode ? name === driverCode : results.includes(resultOf(error)) || files.includes(String(code)),
+  );
+  return { code: driverCode ?? row?.[0] ?? "INTERNAL", retryable: row?.[1] ?? false };
+}
+
+/** Why a file can't be opened, and what to do. Keeps the code of the cause. */
+export function cantOpen(path: string, cause: unknown): DriverError {
+  const { code } = classify(cause);
+  const advice = TABLE.find(([name]) => name === code)?.[4] ?? "";
+  return driverError(code, `[sqlite] "${path}" can't be opened: ${cause instanceof Error ? cause.message : cause}. ${advice}`, { cause });
 }
 
 export function unavailable(what: string, cause?: unknown): DriverError {
   return driverError("UNAVAILABLE", `[sqlite] ${what}`, { cause });
 }
 
-export function noTopic(topic: string): DriverError {
-  return driverError("NOT_FOUND", `[sqlite] There is no topic "${topic}" in this file: create it first, or let "provision" do so.`);
-}
-
-export function noGroup(topic: string, group: string): DriverError {
-  return driverError("NOT_FOUND", `[sqlite] Topic "${topic}" has no group "${group}": create it, or subscribe to it once.`);
-}
-
-/** Why a file can't be opened, and what to do. Keeps the code of the cause. */
-export function cantOpen(path: string, cause: unknown): DriverError {
-  const { code } = classify(cause);
-  const advice: Partial<Record<ErrorCode, string>> = {
-    NOT_FOUND: 'Make its folder first, and leave "create" on if the file is to be made.',
-    FORBIDDEN: "This process needs to read and write the file and its folder.",
-    UNAVAILABLE: 'Another process keeps it locked; end that, or allow more time by "busyMs".',
-    DATA_LOSS: "The file is damaged: restore it from a copy, or recover it with the sqlite3 shell (.recover).",
-    INVALID_ARGUMENT: "Give the path of a brokerkit file, or of a new one.",
-  };
-  const what = cause instanceof Error ? cause.message : String(cause);
-  return driverError(code, `[sqlite] "${path}" can't be opened: ${what}. ${advice[code] ?? ""}`.trimEnd(), { cause });
+/** There is no such topic, or no such group of it. */
+export function notFound(topic: string, group?: string): DriverError {
+  const what =
+    group === undefined ? `no topic "${topic}" in this file: create it first` : `no group "${group}" of topic "${topic}": subscribe first`;
+  return driverError("NOT_FOUND", `[sqlite] There is ${what}.`);
 }

@@ -1,39 +1,25 @@
 import { Buffer } from "node:buffer";
 import type { Cut, Place, Shard, WireDelivery, WireHeader, WireRecord } from "brokerkit/driver";
+import { SEQ_MASK } from "./scripts/schema.ts";
 
-/** A topic is one shard; what a group alone gets comes by a second. */
+/** A topic is one shard. What a group alone gets comes by a second. */
 export const TOPIC_SHARD = "0";
 export const INBOX_SHARD = "inbox";
 
-/** A delivery and what settles it. */
-export interface Handed extends WireDelivery {
-  readonly log: number;
-  readonly seq: number;
-  readonly token: number;
-}
-
 /** The columns of a message that make a delivery. */
-export interface MessageRow {
-  readonly seq: number;
-  readonly id: string;
-  readonly published: number;
-  readonly klen: number | null;
-  readonly hlen: number | null;
-  readonly data: Uint8Array;
-}
+export const MESSAGE: string = `m.pos & ${SEQ_MASK} AS seq, m.id, m.published, m.klen, m.hlen, m.data`;
+export type MessageRow = Packed & { readonly seq: number; readonly id: string; readonly published: number };
+export type Packed = { readonly klen: number | null; readonly hlen: number | null; readonly data: Uint8Array };
 
-export interface Ownership {
-  readonly shard: Shard;
-  readonly log: number;
-  readonly token: number;
-  readonly leaseUntil: number;
-}
+/** In whose hands a delivery is, and what it takes to settle it. */
+export type Ownership = { readonly shard: Shard; readonly log: number; readonly token: number; readonly leaseUntil: number };
+export type Handed = WireDelivery & Ownership & { readonly seq: number };
 
 export function placeOf(shard: string, seq: number): Place {
   return `${shard}:${seq}` as Place;
 }
 
-/** The seq that a cut names; 0 for a topic's beginning. Throws nothing: core has checked the place's form. */
+/** The seq that a cut names; 0 for a topic's beginning. Core has checked its form. */
 export function seqOf(cut: Cut): number {
   return Number(cut.get(TOPIC_SHARD)?.split(":")[1] ?? 0);
 }
@@ -42,8 +28,8 @@ export function cutAt(seq: number): Cut {
   return seq === 0 ? new Map() : new Map([[TOPIC_SHARD, placeOf(TOPIC_SHARD, seq)]]);
 }
 
-/** Key, headers and body as one blob: reading a row then makes one buffer, which is most of its cost. */
-export function pack({ key, headers, body }: WireRecord): Pick<MessageRow, "klen" | "hlen" | "data"> {
+/** Key, headers and body as one blob: making a buffer is most of what reading a row costs. */
+export function pack({ key, headers, body }: WireRecord): Packed {
   const klen = key?.length ?? 0;
   let hlen = 0;
   for (const [name, value] of headers) hlen += 6 + Buffer.byteLength(name) + value.length;
@@ -72,24 +58,16 @@ function unpackHeaders(data: Buffer, from: number, to: number): WireHeader[] {
   return headers;
 }
 
-export function delivery(row: MessageRow, { shard, log, token, leaseUntil }: Ownership, deliveries: number, failures: number): Handed {
+export function handOut(row: MessageRow, ownership: Ownership, deliveries: number, failures: number): Handed {
+  const { shard, log, token, leaseUntil } = ownership;
   const data = Buffer.from(row.data.buffer, row.data.byteOffset, row.data.length);
   const headersAt = row.klen ?? 0;
   const bodyAt = row.hlen === null ? data.length : headersAt + row.hlen;
-  return {
-    shard,
-    place: placeOf(shard.id, row.seq),
-    id: row.id,
-    key: row.klen === null ? undefined : data.subarray(0, row.klen),
-    headers: headersAt === bodyAt ? [] : unpackHeaders(data, headersAt, bodyAt),
-    body: row.hlen === null ? null : data.subarray(bodyAt),
-    publishedAt: row.published,
-    deliveries,
-    failures,
-    inbox: shard.id === INBOX_SHARD,
-    leaseUntil,
-    log,
-    seq: row.seq,
-    token,
-  };
+  const key = row.klen === null ? undefined : data.subarray(0, row.klen);
+  const headers = unpackHeaders(data, headersAt, bodyAt);
+  const body = row.hlen === null ? null : data.subarray(bodyAt);
+  const { id, seq, published: publishedAt } = row;
+  const place = placeOf(shard.id, seq);
+  const inbox = shard.id === INBOX_SHARD;
+  return { shard, place, id, key, headers, body, publishedAt, deliveries, failures, inbox, leaseUntil, log, seq, token };
 }

@@ -6,7 +6,7 @@ import { until } from "../faults/until.ts";
 import { cacheFolder } from "./cache.ts";
 import { type Launch, prepareLaunch } from "./launch.ts";
 import { askVersion, tailOf, untilReady } from "./ready.ts";
-import type { BrokerRecipe } from "./recipe.ts";
+import type { BrokerRecipe, Endpoint } from "./recipe.ts";
 import { type Left, LeftBrokers } from "./state.ts";
 
 const attempts = 3;
@@ -47,11 +47,27 @@ async function end(identity: string): Promise<void> {
   }
 }
 
+/** Waits until it serves; rejects at once when the process ends. */
+async function untilReadyOrDead(recipe: BrokerRecipe, endpoint: Endpoint, identity: string): Promise<void> {
+  const ended = new AbortController();
+  const look = (): void => {
+    if (!isAlive(identity)) ended.abort(new Error(`${recipe.name} ended before it served`));
+  };
+  const watch = setInterval(look, 50);
+  try {
+    await untilReady(recipe, endpoint, ended.signal);
+    // What answered may be somebody else's server on the same port.
+    look();
+    ended.signal.throwIfAborted();
+  } finally {
+    clearInterval(watch);
+  }
+}
+
 async function launch(recipe: BrokerRecipe, left: LeftBrokers, env: NodeJS.ProcessEnv): Promise<Left> {
   for (let attempt = 1; ; attempt++) {
     const prepared = await prepareLaunch(recipe, { cache: cacheFolder(env), env, options: {}, folder: left.folderOf(recipe.name) });
     let identity: string | undefined;
-    const ended = new AbortController();
     try {
       identity = await spawnDetached(prepared);
       const { endpoint } = prepared;
@@ -60,16 +76,7 @@ async function launch(recipe: BrokerRecipe, left: LeftBrokers, env: NodeJS.Proce
       const entry = { name, variable, url, host, port, version: "", process: identity, folder: left.folderOf(name) };
       // Recorded before it serves: `down` must find it even if this process is stopped now.
       await left.record(entry);
-      const watched = identity;
-      const watch = setInterval(() => {
-        if (!isAlive(watched)) ended.abort(new Error(`${name} ended before it served`));
-      }, 50);
-      try {
-        await untilReady(recipe, endpoint, ended.signal);
-      } finally {
-        clearInterval(watch);
-      }
-      if (!isAlive(identity)) throw new Error(`${name} ended before it served`);
+      await untilReadyOrDead(recipe, endpoint, identity);
       const complete = { ...entry, version: await askVersion(recipe, endpoint) };
       await left.record(complete);
       return complete;
@@ -91,12 +98,16 @@ export async function up(recipe: BrokerRecipe, env: NodeJS.ProcessEnv): Promise<
   const left = new LeftBrokers(cacheFolder(env));
   return left.exclusively(recipe.name, async () => {
     const running = await left.running(recipe.name);
-    if (running === undefined) {
-      await left.forget(recipe.name);
-      return launch(recipe, left, env);
+    if (running !== undefined) {
+      try {
+        await untilReadyOrDead(recipe, { ...running, options: {} }, running.process);
+        return running;
+      } catch (error) {
+        if (isAlive(running.process)) throw error;
+      }
     }
-    await untilReady(recipe, { ...running, options: {} });
-    return running;
+    await left.forget(recipe.name);
+    return launch(recipe, left, env);
   });
 }
 

@@ -2,4 +2,4 @@
 export type { CutRule, Direction, DirectionStatistics, ProxyStatistics } from "./conditions.ts";
 export { type Exit, type ProcessOptions, type RunningProcess, startProcess } from "./process.ts";
 export { type FaultProxy, type ProxyTarget, startProxy } from "./proxy.ts";
-export { TimeoutError, type UntilOptions, until } from "./until.ts";
+export { TimeoutError, type Truthy, type UntilOptions, until } from "./until.ts";

@@ -13,6 +13,9 @@ export interface UntilOptions {
   readonly detail?: (() => string) | undefined;
 }
 
+/** What is left of a type once it is truthy. */
+export type Truthy<T> = Exclude<T, false | 0 | "" | null | undefined>;
+
 /** A wait that was given up. */
 export class TimeoutError extends Error {
   override readonly name = "TimeoutError";
@@ -32,7 +35,7 @@ function shown(value: unknown): string {
  * A look that never ends counts against the time-out too.
  * @throws TimeoutError that says what was waited for and what the last look gave or threw
  */
-export async function until<T>(condition: () => T | Promise<T>, options: UntilOptions): Promise<NonNullable<T>> {
+export async function until<T>(condition: () => T | Promise<T>, options: UntilOptions): Promise<Truthy<T>> {
   const { timeoutMs, what, everyMs = 10, signal, detail } = options;
   const deadline = performance.now() + timeoutMs;
   let last = "it was never looked at";
@@ -56,7 +59,7 @@ export async function until<T>(condition: () => T | Promise<T>, options: UntilOp
       const look = (async () => condition())();
       try {
         const value = await Promise.race([look, ended]);
-        if (value) return value;
+        if (value) return value as Truthy<T>;
         last = `it was ${shown(value)}`;
       } catch (error) {
         if (error instanceof TimeoutError && performance.now() >= deadline) throw error;

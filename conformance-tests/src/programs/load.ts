@@ -28,6 +28,8 @@ export class Producer {
   #next = 0;
   unsettled = 0;
   confirmed = 0;
+  /** Kept, so that a drain can tell what is due. */
+  readonly confirmedIds: string[] = [];
   failed = 0;
   inDoubt = 0;
 
@@ -52,6 +54,15 @@ export class Producer {
     await this.#running;
   }
 
+  /** So many publishes at once, beside the usual ones. */
+  burst(count: number): void {
+    const all = Array.from({ length: count }, () => this.#publish());
+    const before = this.#running ?? Promise.resolve();
+    this.#running = before.then(async () => {
+      await Promise.all(all);
+    });
+  }
+
   async #lane(): Promise<void> {
     const { perSecond, window } = this.#o;
     while (!this.#stopping) {
@@ -74,6 +85,7 @@ export class Producer {
       const receipt = await this.#broker.topic(topic).publish(payload, { id, key, timeoutMs });
       this.#history.record({ type: "ok", f: "publish", topic, id, position: receipt.place });
       this.confirmed += 1;
+      this.confirmedIds.push(id);
     } catch (error) {
       const certain = isBrokerError(error) && !error.inDoubt;
       this.#history.record({ type: certain ? "fail" : "info", f: "publish", topic, id });
@@ -109,6 +121,7 @@ export class Consumer {
   received = 0;
   acknowledged = 0;
   reported = 0;
+  readonly acknowledgedIds: Set<string> = new Set<string>();
   handlerMs: number;
 
   constructor(broker: Broker, history: HistoryWriter, o: ConsumerOptions) {
@@ -165,6 +178,7 @@ export class Consumer {
     if (this.handlerMs > 0) await pass(this.handlerMs);
     if (this.#o.group === undefined) {
       this.acknowledged += 1;
+      this.acknowledgedIds.add(id);
       return;
     }
     const events: HistoryRecord[] = [
@@ -202,5 +216,6 @@ export class Consumer {
     const { topic } = this.#o;
     this.#history.record(ids.map((id): HistoryRecord => ({ type: "ok", f: "ack", topic, group: this.group, id })));
     this.acknowledged += ids.length;
+    for (const id of ids) this.acknowledgedIds.add(id);
   }
 }

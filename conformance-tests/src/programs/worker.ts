@@ -14,6 +14,12 @@ export interface WorkerJob {
   readonly consume?: ConsumerOptions | undefined;
 }
 
+/** Keeps hundreds of publishes under way until the end, which is a kill. */
+function hurry(producer: Producer): void {
+  if (producer.unsettled < 400) producer.burst(400 - producer.unsettled);
+  setImmediate(() => hurry(producer));
+}
+
 async function main(job: WorkerJob): Promise<void> {
   const broker = (await connect(job.url)) as Broker;
   const history = openHistory(job.history, job.name);
@@ -35,6 +41,7 @@ async function main(job: WorkerJob): Promise<void> {
   for await (const line of createInterface({ input: process.stdin })) {
     if (line === "stop") break;
     if (line === "fast" && consumer !== undefined) consumer.handlerMs = 0;
+    if (line === "hurry" && producer !== undefined) hurry(producer);
   }
   await producer?.stop();
   await consumer?.close();

@@ -258,14 +258,14 @@ export class Spot {
   }
 
   /** Goes on behind what retention took, and says so once. */
-  step(dataLoss: SubscriptionEvents["dataLoss"]): void {
+  step(events: Pick<SubscriptionEvents, "dataLoss">): void {
     const { log, next } = this;
     if (next < log.first) this.next = log.first;
     if (next > log.lost && !this.#vague) return;
     const vague = this.#vague;
     this.#vague = false;
     const missing = vague || log.holed ? undefined : log.lost + 1 - next;
-    dataLoss(log.shard, vague ? undefined : log.spotAt(next), log.spotAt(log.lost), missing);
+    events.dataLoss(log.shard, vague ? undefined : log.spotAt(next), log.spotAt(log.lost), missing);
   }
 
   /** Whether this reader should see a message that is there. */

@@ -175,7 +175,7 @@ export class Queue {
   take(seat: Seat, max: number, now: number, into: Delivery[]): void {
     const { spot } = this;
     const { log } = spot;
-    spot.step(seat.member.events.dataLoss);
+    spot.step(seat.member.events);
     // The report may have made the member leave.
     if (seat.member.gone || this.spot !== spot) return;
     for (let item = this.#later.first; item !== undefined && item.due <= now; item = this.#later.first) {

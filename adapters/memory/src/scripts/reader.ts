@@ -32,7 +32,7 @@ export class Reader implements Source {
     const into: Delivery[] = [];
     spread(this.#parts, member.turn++, max, into, ({ spot, stop, shard }, share) => {
       if (this.paused.has(shard.id)) return;
-      spot.step(member.events.dataLoss);
+      spot.step(member.events);
       const { log } = spot;
       // What will not be delivered is passed over at once: the fetch position says whether the end is reached.
       for (const end = into.length + share; spot.next < Math.min(stop, log.next); spot.next++) {

@@ -1,0 +1,133 @@
+import { join } from "node:path";
+import type { Broker } from "brokerkit";
+import { check } from "./assert.ts";
+import { type Claims, check as judge, formatVerdict, type GroupClaims, type HistoryWriter, openHistory, readHistory, type Verdict } from "./checker/index.ts";
+import type { ConnectOptions, Context } from "./context.ts";
+import type { Site } from "./harness.ts";
+import { Consumer, type ConsumerOptions, Producer, type ProducerOptions } from "./programs/load.ts";
+import { startWorker, type Worker } from "./programs/start.ts";
+import { until } from "./wait.ts";
+
+type Load<O> = Partial<Omit<O, "topic">> & { readonly connect?: ConnectOptions | undefined };
+
+/** Producers and consumers under faults, and the history by which they are judged. */
+export class Trial {
+  readonly topic: string;
+  readonly folder: string;
+  readonly #t: Context;
+  readonly #site: Site;
+  readonly #main: HistoryWriter;
+  readonly #writers: HistoryWriter[] = [];
+  readonly #groups = new Map<string, GroupClaims>();
+  readonly producers: Producer[] = [];
+  readonly consumers: Consumer[] = [];
+  readonly #workers: Worker[] = [];
+  #names = 0;
+
+  constructor(t: Context, site: Site) {
+    this.#t = t;
+    this.#site = site;
+    this.topic = t.topic("trial");
+    this.folder = join(site.folder, `history-${this.topic}`);
+    this.#main = openHistory(this.folder, "main");
+    t.defer(() => {
+      for (const writer of [this.#main, ...this.#writers]) writer.close();
+    });
+  }
+
+  #name(role: string): string {
+    this.#names += 1;
+    return `${role}-${this.#names}`;
+  }
+
+  #claim(group: string): void {
+    this.#groups.set(group, { topic: this.topic, group });
+  }
+
+  #history(role: string): HistoryWriter {
+    const writer = openHistory(this.folder, this.#name(role));
+    this.#writers.push(writer);
+    return writer;
+  }
+
+  async broker(o: ConnectOptions = {}): Promise<Broker> {
+    return await this.#t.connect({ site: this.#site, ...o });
+  }
+
+  async producer({ connect, ...o }: Load<ProducerOptions> = {}): Promise<Producer> {
+    const producer = new Producer(await this.broker(connect), this.#history("producer"), { topic: this.topic, keys: 40, window: 50, perSecond: 2_000, ...o });
+    this.producers.push(producer);
+    producer.start();
+    this.#t.defer(() => producer.stop());
+    return producer;
+  }
+
+  async consumer({ connect, ...o }: Load<ConsumerOptions> = {}): Promise<Consumer> {
+    const group = "group" in o ? o.group : "g";
+    const consumer = new Consumer(await this.broker(connect), this.#history("consumer"), { topic: this.topic, concurrency: 200, handlerMs: 40, ...o, group });
+    await consumer.start();
+    this.consumers.push(consumer);
+    this.#claim(consumer.group);
+    return consumer;
+  }
+
+  /** A process of its own; `produce`, `consume` or both. */
+  async worker(job: { readonly produce?: Partial<ProducerOptions>; readonly consume?: Partial<ConsumerOptions> }): Promise<Worker & { readonly name: string }> {
+    const name = this.#name("worker");
+    const { topic } = this;
+    const worker = await startWorker({
+      url: this.#t.url(this.#site),
+      history: this.folder,
+      name,
+      ...(job.produce === undefined ? {} : { produce: { topic, keys: 40, window: 50, perSecond: 2_000, ...job.produce } }),
+      ...(job.consume === undefined ? {} : { consume: { topic, group: "g", concurrency: 200, handlerMs: 40, ...job.consume } }),
+    });
+    if (job.consume !== undefined) this.#claim("g");
+    this.#workers.push(worker);
+    this.#t.defer(() => worker.process.kill());
+    return Object.assign(worker, { name });
+  }
+
+  /** Writes that an interruption begins; the returned function writes that it is over. */
+  interrupt(unit: "broker" | "process", target?: string): () => void {
+    this.#main.record({ type: "info", f: "crash", unit, target });
+    return () => this.#main.record({ type: "ok", f: "crash", unit, target });
+  }
+
+  verdict(more: Partial<Claims> = {}): Verdict {
+    const c = this.#t.capabilities;
+    const broadcast = [...this.#groups.keys()].some((group) => group !== "g");
+    const claims: Claims = {
+      order: c.message.key ? c.keyOrder : "none",
+      atLeastOnce: (broadcast ? c.delivery.broadcast : c.delivery.group) === "at-least-once",
+      settle: c.settle.unit === "prefix" ? "prefix" : "each",
+      ...(broadcast ? { acks: "none" } : {}),
+      ...more,
+      groups: [...this.#groups.values()],
+    };
+    return judge(readHistory(this.folder), claims);
+  }
+
+  /** Stops what produces, waits until everything confirmed has been handled and settled, closes all, and judges. */
+  async judge(more: Partial<Claims> = {}, ms = 40_000): Promise<Verdict> {
+    await Promise.all(this.producers.map((producer) => producer.stop()));
+    for (const consumer of this.consumers) consumer.handlerMs = 0;
+    let last: Verdict | undefined;
+    const atLeastOnce = this.verdict(more).lost.reported === 0 && this.#t.capabilities.delivery.group === "at-least-once";
+    if (atLeastOnce) {
+      await until(
+        () => {
+          last = this.verdict(more);
+          return last.lost.count === 0 && last.gap.count === 0;
+        },
+        () => `everything confirmed to be handled and settled\n${last === undefined ? "" : formatVerdict(last)}`,
+        ms,
+      );
+    }
+    await Promise.all(this.consumers.map((consumer) => consumer.close()));
+    await Promise.all(this.#workers.filter((worker) => worker.process.exit === undefined).map((worker) => worker.stop()));
+    const verdict = this.verdict(more);
+    check(verdict.valid, () => `the checker's verdict:\n${formatVerdict(verdict)}`);
+    return verdict;
+  }
+}
