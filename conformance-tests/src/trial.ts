@@ -94,10 +94,10 @@ export class Trial {
     return () => this.#main.record({ type: "ok", f: "crash", unit, target });
   }
 
-  verdict(more: Partial<Claims> = {}): Verdict {
+  #claims(more: Partial<Claims>): Claims {
     const c = this.#t.capabilities;
     const broadcast = [...this.#groups.keys()].some((group) => group !== "g");
-    const claims: Claims = {
+    return {
       order: c.message.key ? c.keyOrder : "none",
       atLeastOnce: (broadcast ? c.delivery.broadcast : c.delivery.group) === "at-least-once",
       settle: c.settle.unit === "prefix" ? "prefix" : "each",
@@ -105,19 +105,18 @@ export class Trial {
       ...more,
       groups: [...this.#groups.values()],
     };
-    return judge(readHistory(this.folder), claims);
   }
 
   /** Stops what produces, waits until everything confirmed has been handled and settled, closes all, and judges. */
   async judge(more: Partial<Claims> = {}, ms = 40_000): Promise<Verdict> {
     await Promise.all(this.producers.map((producer) => producer.stop()));
     for (const consumer of this.consumers) consumer.handlerMs = 0;
+    const claims = this.#claims(more);
     let last: Verdict | undefined;
-    const atLeastOnce = this.verdict(more).lost.reported === 0 && this.#t.capabilities.delivery.group === "at-least-once";
-    if (atLeastOnce) {
+    if (claims.atLeastOnce) {
       await until(
         () => {
-          last = this.verdict(more);
+          last = judge(readHistory(this.folder), claims);
           return last.lost.count === 0 && last.gap.count === 0;
         },
         () => `everything confirmed to be handled and settled\n${last === undefined ? "" : formatVerdict(last)}`,
@@ -126,7 +125,7 @@ export class Trial {
     }
     await Promise.all(this.consumers.map((consumer) => consumer.close()));
     await Promise.all(this.#workers.filter((worker) => worker.process.exit === undefined).map((worker) => worker.stop()));
-    const verdict = this.verdict(more);
+    const verdict = judge(readHistory(this.folder), claims);
     check(verdict.valid, () => `the checker's verdict:\n${formatVerdict(verdict)}`);
     return verdict;
   }

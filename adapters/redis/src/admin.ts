@@ -107,6 +107,7 @@ function maxLengthOf({ native, name }: TopicSpec): number | undefined {
   if (typeof own !== "object" || own === null) throw invalid("must be an object such as { maxLength: 100000 }");
   for (const key of Object.keys(own)) if (key !== "maxLength") throw invalid(`has no "${key.slice(0, 40)}"; known: maxLength`);
   const { maxLength } = own as RedisTopicOptions;
-  if (maxLength !== undefined && !(Number.isInteger(maxLength) && maxLength > 0)) throw invalid("needs a maxLength that is a whole number from 1");
+  if (maxLength !== undefined && !(Number.isInteger(maxLength) && maxLength > 0))
+    throw invalid("needs a maxLength that is a whole number from 1");
   return maxLength;
 }

@@ -77,7 +77,9 @@ export class Link {
     const expired = AbortSignal.timeout(connectTimeoutMs);
     const gaveUp = AbortSignal.any([signal, expired]);
     let opening: Promise<Reply> | undefined;
-    const late = deferredAbort(gaveUp, () => unavailable(`${host}:${port} did not answer within ${connectTimeoutMs} ms. Is it a Redis server, and TLS where TLS is spoken?`));
+    const late = deferredAbort(gaveUp, () =>
+      unavailable(`${host}:${port} did not answer within ${connectTimeoutMs} ms. Is it a Redis server, and TLS where TLS is spoken?`),
+    );
     try {
       const options = { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer, [RESP_TYPES.MAP]: Array } };
       const name = `brokerkit:${randomBytes(9).toString("base64url")}`;

@@ -95,7 +95,14 @@ export class StreamReader {
     if (reply instanceof Error) throw reply;
     if (reply === null) throw topicMissing(this.#topic);
     const [missing, last, ordinal, end, , due, wake] = reply as readonly Reply[];
-    return { missing: Number(missing), last: String(last), ordinal: Number(ordinal), end: String(end), due: Number(due), wake: String(wake) };
+    return {
+      missing: Number(missing),
+      last: String(last),
+      ordinal: Number(ordinal),
+      end: String(end),
+      due: Number(due),
+      wake: String(wake),
+    };
   }
 
   #report({ missing, last, ordinal }: Look): void {
@@ -109,7 +116,7 @@ export class StreamReader {
     const { clock, longestBlockMs } = this.#session;
     const stop = AbortSignal.any([signal, this.#leaving.signal]);
     for (;;) {
-        if (this.#dead !== undefined) throw this.#dead;
+      if (this.#dead !== undefined) throw this.#dead;
       if (stop.aborted) return [];
       const { entries, look } = await this.#page(max, until ?? "+");
       if (entries.length > 0) return this.#deliver(entries);
@@ -142,7 +149,9 @@ export class StreamReader {
     const read = await waiting(this.#session, link, signal, ms, () =>
       link.call(["XREAD", "COUNT", count, "BLOCK", String(ms), "STREAMS", stream, wakes, this.last, wake]),
     );
-    const found = ((read ?? []) as unknown as readonly (readonly [Buffer, readonly Entry[]])[]).find(([name]) => name.toString() === stream);
+    const found = ((read ?? []) as unknown as readonly (readonly [Buffer, readonly Entry[]])[]).find(
+      ([name]) => name.toString() === stream,
+    );
     return found?.[1] ?? [];
   }
 
@@ -170,7 +179,10 @@ export async function openCursor(session: Session, request: ReplayRequest, signa
   const reader = await StreamReader.open(session, keys, request.topic, request.from, request.events, signal);
   try {
     const to = request.to === undefined ? "latest" : startId(request.to);
-    const bound = to === "latest" || compareIds(to, reader.end) >= 0 ? reader.end : String(await within(signal, session.control().script(END, [keys.stream], [to])));
+    const bound =
+      to === "latest" || compareIds(to, reader.end) >= 0
+        ? reader.end
+        : String(await within(signal, session.control().script(END, [keys.stream], [to])));
     return new StreamCursor(reader, bound, request.follow && request.to === undefined, session);
   } catch (error) {
     reader.close();
@@ -195,7 +207,11 @@ class StreamCursor implements Cursor {
     this.#atEnd = bound === "" || compareIds(reader.last, bound) >= 0;
   }
 
-  async receive(max: number, waitMs: number, signal: AbortSignal): Promise<{ readonly deliveries: readonly WireDelivery[]; readonly atEnd: boolean }> {
+  async receive(
+    max: number,
+    waitMs: number,
+    signal: AbortSignal,
+  ): Promise<{ readonly deliveries: readonly WireDelivery[]; readonly atEnd: boolean }> {
     if (this.#atEnd && !this.#follow) return { deliveries: [], atEnd: true };
     const until = this.#atEnd ? undefined : this.#bound;
     const deliveries = await this.#reader.read(max, this.#session.clock.monotonic() + waitMs, signal, until);

@@ -86,9 +86,16 @@ export class RedisDriver implements Driver, Session {
   async #probe(link: Link): Promise<Capabilities> {
     const { host, port } = this.#endpoint;
     if (Number.parseInt(link.version, 10) < 7) {
-      throw driverError("UNSUPPORTED", `Redis ${link.version} at ${host}:${port} is too old: streams are read with what Redis 7.0 brought.`);
+      throw driverError(
+        "UNSUPPORTED",
+        `Redis ${link.version} at ${host}:${port} is too old: streams are read with what Redis 7.0 brought.`,
+      );
     }
-    if (link.mode === "cluster") throw driverError("UNSUPPORTED", `${host}:${port} is a Redis Cluster, which is not supported: use one server, with replicas if need be.`);
+    if (link.mode === "cluster")
+      throw driverError(
+        "UNSUPPORTED",
+        `${host}:${port} is a Redis Cluster, which is not supported: use one server, with replicas if need be.`,
+      );
     const setting = (name: string): Promise<Reply> => link.call(["CONFIG", "GET", name]).catch(() => null);
     const [appendonly, appendfsync, save, unblock] = await Promise.all([
       setting("appendonly"),
@@ -116,10 +123,16 @@ export class RedisDriver implements Driver, Session {
   publish(batch: readonly WireRecord[], signal: AbortSignal): Promise<readonly PublishResult[]> {
     const link = this.#publisher;
     if (link === undefined || signal.aborted) {
-      const error = unavailable(link === undefined ? "There is no connection to the server." : "The publish was aborted before anything was sent.");
+      const error = unavailable(
+        link === undefined ? "There is no connection to the server." : "The publish was aborted before anything was sent.",
+      );
       return Promise.resolve(batch.map(() => ({ ok: false, error, sent: "no" })));
     }
-    return publish({ link, keys: (topic) => this.keys(topic), dedupeMs: this.#dedupeMs, abort: (error) => this.#publisherGone(link, error) }, batch, signal);
+    return publish(
+      { link, keys: (topic) => this.keys(topic), dedupeMs: this.#dedupeMs, abort: (error) => this.#publisherGone(link, error) },
+      batch,
+      signal,
+    );
   }
 
   /** Nobody publishes over this connection any more: the server may still hold bytes of it, so it is fenced before the next one opens. */
@@ -198,7 +211,9 @@ export class RedisDriver implements Driver, Session {
   }
 
   consumer(): string {
-    const host = hostname().replace(/[^A-Za-z0-9.-]/g, "").slice(0, 40);
+    const host = hostname()
+      .replace(/[^A-Za-z0-9.-]/g, "")
+      .slice(0, 40);
     return `bk:${this.leaseMs}:${host}-${process.pid}-${crypto.randomUUID().slice(0, 8)}`;
   }
 }

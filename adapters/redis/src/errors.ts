@@ -36,7 +36,8 @@ const GENERAL: readonly (readonly [RegExp, Classified])[] = [
 ];
 
 /** Node's names for "this certificate proves nothing": https://nodejs.org/api/tls.html#x509-certificate-error-codes */
-const CERTIFICATE = /^(CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_TLS_CERT_|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE)|ALERT_(CERTIFICATE|UNKNOWN_CA|BAD_CERT)/;
+const CERTIFICATE =
+  /^(CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_TLS_CERT_|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE)|ALERT_(CERTIFICATE|UNKNOWN_CA|BAD_CERT)/;
 const NETWORK = /^(E[A-Z_]+|ERR_SSL_.*|ERR_SOCKET_.*|ERR_STREAM_.*)$/;
 
 /** By first word, Node error code, or the driver's own code; what is not known is INTERNAL. */

@@ -45,7 +45,17 @@ export class TopicKeys {
   /** The keys of GROUP and DROP_GROUP. */
   group(group: string): string[] {
     const [main, inbox] = [this.lane(group, false), this.lane(group, true)];
-    return [main.stream, this.meta, main.due, main.notes, inbox.stream, `${inbox.stream}:delayed`, inbox.due, inbox.notes, this.groupWake(group)];
+    return [
+      main.stream,
+      this.meta,
+      main.due,
+      main.notes,
+      inbox.stream,
+      `${inbox.stream}:delayed`,
+      inbox.due,
+      inbox.notes,
+      this.groupWake(group),
+    ];
   }
 
   /** The keys of RECEIVE. */

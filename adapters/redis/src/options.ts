@@ -58,7 +58,10 @@ export interface Endpoint {
   readonly keyPrefix: string;
 }
 
-type Kind = { readonly type: "string" } | { readonly type: "boolean" } | { readonly type: "number"; readonly min: number; readonly max: number };
+type Kind =
+  | { readonly type: "string" }
+  | { readonly type: "boolean" }
+  | { readonly type: "number"; readonly min: number; readonly max: number };
 const TEXT: Kind = { type: "string" };
 const CONNECTION: Readonly<Record<string, Kind | undefined>> = {
   host: TEXT,
@@ -100,7 +103,8 @@ export function checkOptions(options: object, known: Readonly<Record<string, Kin
   const { tls } = options as RedisConnectionOptions;
   if (tls === undefined || typeof tls === "boolean") return;
   for (const name of Object.keys(tls)) {
-    if (!TLS_KEYS.includes(name)) throw invalid(`There is no option "tls.${name.slice(0, 40)}". Known: ${TLS_KEYS.join(", ")}. Certificates are always verified.`);
+    if (!TLS_KEYS.includes(name))
+      throw invalid(`There is no option "tls.${name.slice(0, 40)}". Known: ${TLS_KEYS.join(", ")}. Certificates are always verified.`);
   }
 }
 

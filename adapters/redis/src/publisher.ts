@@ -66,7 +66,8 @@ async function store(wiring: PublishWiring, share: Share, results: PublishResult
   }
   if (reply === null) return fail(group === "" ? topicMissing(topic) : groupMissing(topic, group), "no");
   const ids = (reply as Buffer).toString("latin1").split(" ");
-  if (ids.length !== share.indexes.length) return fail(driverError("INTERNAL", "The server answered for another number of records."), "maybe");
+  if (ids.length !== share.indexes.length)
+    return fail(driverError("INTERNAL", "The server answered for another number of records."), "maybe");
   const shard = group === "" ? MAIN : RETRY;
   for (let n = 0; n < ids.length; n++) {
     const id = ids[n] as string;

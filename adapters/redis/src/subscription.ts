@@ -107,7 +107,13 @@ class GroupSubscription implements Subscription, Member {
     this.#consumer = session.consumer();
   }
 
-  static async open(session: Session, request: SubscribeRequest, group: string, keys: TopicKeys, signal: AbortSignal): Promise<GroupSubscription> {
+  static async open(
+    session: Session,
+    request: SubscribeRequest,
+    group: string,
+    keys: TopicKeys,
+    signal: AbortSignal,
+  ): Promise<GroupSubscription> {
     const made = new GroupSubscription(session, request, group, keys);
     made.#reader = await session.open(signal, (error) => made.#fail(error));
     session.members.add(made);
@@ -321,7 +327,9 @@ class GroupSubscription implements Subscription, Member {
       deliveries,
       (some, lane, epoch) => {
         const keys = [lane.stream, this.#keys.meta, lane.notes];
-        return this.#session.control().script(EXTEND, keys, [this.group, this.#consumer, epoch, String(Math.ceil(ms)), this.#lease, ...args(some)]);
+        return this.#session
+          .control()
+          .script(EXTEND, keys, [this.group, this.#consumer, epoch, String(Math.ceil(ms)), this.#lease, ...args(some)]);
       },
       false,
     );
@@ -345,7 +353,8 @@ class GroupSubscription implements Subscription, Member {
     }
     const work: Promise<void>[] = [];
     for (const indexes of shares.values()) {
-      for (let n = 0; n < indexes.length; n += SETTLE_IDS) work.push(this.#settleSome(deliveries as readonly EntryDelivery[], indexes.slice(n, n + SETTLE_IDS), run, results));
+      for (let n = 0; n < indexes.length; n += SETTLE_IDS)
+        work.push(this.#settleSome(deliveries as readonly EntryDelivery[], indexes.slice(n, n + SETTLE_IDS), run, results));
     }
     const all = Promise.all(work);
     this.#settling.add(all);

@@ -1,196 +1,165 @@
-import type { Cursor, Place, ReplayRequest, Shard, SubscribeRequest, Subscription, WireDelivery, WireStart } from "brokerkit/driver";
-import { type Client, Listener } from "./client.ts";
-import { noTopic } from "./errors.ts";
-import { cutAt, delivery, type Handed, type MessageRow, type Ownership, placeOf, seqOf, TOPIC_SHARD } from "./mapping.ts";
-import { findLog, type Log, logById, promote } from "./scripts/append.ts";
-import { SEQ } from "./scripts/schema.ts";
-import { beginning, firstSince } from "./scripts/start.ts";
+import type { Cursor, ReplayRequest, Shard, SubscribeRequest, Subscription, SubscriptionEvents, WireStart } from "brokerkit/driver";
+import type { Client } from "./client.ts";
+import { notFound } from "./errors.ts";
+import { cutAt, type Handed, handOut, MESSAGE, type MessageRow, placeOf, seqOf, TOPIC_SHARD } from "./mapping.ts";
+import { findLog, type Log, promote } from "./scripts/append.ts";
+import { SEQ_MASK } from "./scripts/schema.ts";
 
-const READ = `SELECT ${SEQ} AS seq, id, published, klen, hlen, data FROM messages
-  WHERE pos BETWEEN (?1 << 44) + ?2 AND (?1 << 44) + ?3 AND (expires IS NULL OR expires > ?4) ORDER BY pos LIMIT ?5`;
+const READ = `SELECT ${MESSAGE} FROM messages m
+  WHERE m.pos BETWEEN (?1 << 44) + ?2 AND (?1 << 44) + ?3 AND (m.expires IS NULL OR m.expires > ?4) ORDER BY m.pos LIMIT ?5`;
+const NEXT_AT = `SELECT pos & ${SEQ_MASK} AS seq, at FROM messages WHERE pos BETWEEN (?1 << 44) + ?2 AND (?1 << 44) + ${SEQ_MASK} ORDER BY pos LIMIT 1`;
 const NEXT_DELAYED = "SELECT min(due) AS due FROM delayed WHERE log = ?1";
 const BYTES = 8 * 2 ** 20;
 
-type LossEvent = SubscribeRequest["events"]["dataLoss"];
+/** What retention took before a reader had it. `first` and `missing` are null where they can't be known. */
+export type Loss = { readonly first: number | null; readonly last: number; readonly missing: number | null };
+
+export function tellLoss(events: Pick<SubscriptionEvents, "dataLoss">, { first, last, missing }: Loss): void {
+  const from = first === null ? undefined : placeOf(TOPIC_SHARD, first);
+  events.dataLoss(TOPIC_SHARD, from, placeOf(TOPIC_SHARD, last), missing ?? undefined);
+}
+
+/**
+ * The seq at which a start begins, and what retention took of what comes after it. A position beyond the end, from a topic that was
+ * deleted and made again, is the end.
+ */
+export function beginning(sql: Client, log: Log, start: WireStart): { next: number; loss?: Loss } {
+  const { floor, last, gone, sparse } = log;
+  if (start.kind === "latest") return { next: last + 1 };
+  if (start.kind === "earliest") return { next: floor };
+  if (start.kind === "time") {
+    const next = firstSince(sql, log, start.ms);
+    return gone >= start.ms ? { next, loss: { first: null, last: floor - 1, missing: null } } : { next };
+  }
+  const next = Math.min(seqOf(start.cut), last) + 1;
+  return next >= floor ? { next } : { next: floor, loss: { first: next, last: floor - 1, missing: sparse === 1 ? null : floor - next } };
+}
+
+/** The first seq that was stored at `ms` or later: times never fall within a log, so halving finds it. */
+function firstSince(sql: Client, log: Log, ms: number): number {
+  let [low, high] = [log.floor, log.last + 1];
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2);
+    const row = sql.one<{ seq: number; at: number }>(NEXT_AT, log.id, middle);
+    if (row === undefined || row.at >= ms) high = middle;
+    else low = row.seq + 1;
+  }
+  return low;
+}
 
 /** Reads a topic's log from a start on, for itself alone. */
-export class LogReader {
+class LogReader {
   readonly #client: Client;
-  readonly #topic: string;
-  readonly #lost: LossEvent;
-  readonly #ownership: Ownership;
-  readonly #listener: Listener;
-  #next: number;
+  readonly #request: Pick<ReplayRequest, "topic" | "events">;
+  readonly #shard: Shard = { id: TOPIC_SHARD };
+  readonly log: Log;
+  next: number;
   #closed = false;
-  /** The topic's newest seq when the reader was made. */
-  readonly end: number;
 
-  private constructor(client: Client, topic: string, shard: Shard, log: Log, next: number, lost: LossEvent) {
+  private constructor(client: Client, request: Pick<ReplayRequest, "topic" | "events">, log: Log, next: number) {
     this.#client = client;
-    this.#topic = topic;
-    this.#lost = lost;
-    this.#ownership = { shard, log: log.id, token: 0, leaseUntil: Number.POSITIVE_INFINITY };
-    this.#listener = new Listener(client, log.id, this);
-    this.#next = next;
-    this.end = log.last;
+    this.#request = request;
+    this.log = log;
+    this.next = next;
   }
 
-  static async open(client: Client, topic: string, from: WireStart, lost: LossEvent, signal: AbortSignal): Promise<[LogReader, Log]> {
-    const { log, start } = await client.transact(
+  static async open(client: Client, request: Pick<ReplayRequest, "topic" | "events" | "from">, signal: AbortSignal): Promise<LogReader> {
+    return client.transact(
       "write",
       () => {
-        const found = findLog(client, topic);
-        if (found === undefined) throw noTopic(topic);
-        promote(client, found.id, client.now());
-        const log = logById(client, found.id) ?? found;
-        return { log, start: beginning(client, log, from) };
+        const log = findLog(client, request.topic);
+        if (log === undefined) throw notFound(request.topic);
+        promote(client, log, client.now());
+        const { next, loss } = beginning(client, log, request.from);
+        if (loss !== undefined) tellLoss(request.events, loss);
+        return new LogReader(client, request, log, next);
       },
       signal,
     );
-    if (start.loss !== undefined) tell(lost, start.loss.first, start.loss.last, start.loss.missing ?? undefined);
-    return [new LogReader(client, topic, { id: TOPIC_SHARD }, log, start.next, lost), log];
   }
 
-  /** The next seq to be read. */
-  get next(): number {
-    return this.#next;
+  /** At most `max` messages up to `to`, waiting for the first of them; `[]` at once where `to` has been reached. */
+  read(max: number, to: number, waitMs: number, signal: AbortSignal): Promise<readonly Handed[]> {
+    return this.#client.poll(this.log.id, waitMs, signal, async () => {
+      if (this.#closed || this.next > to) return [];
+      const { found, due } = await this.#client.transact("read", () => this.#look(max, to), signal);
+      if (found.length > 0 || this.next > to) return found;
+      if (due <= this.#client.now()) await this.#client.transact("write", () => this.#promote(), signal);
+      return due;
+    });
   }
 
-  /** At most `max` messages up to `to`, waiting for the first of them up to `waitMs`. `[]` at once where `to` has been reached. */
-  async read(max: number, to: number, waitMs: number, signal: AbortSignal): Promise<Handed[]> {
-    const until = this.#client.monotonic() + waitMs;
-    while (!this.#closed && !signal.aborted && this.#next <= to) {
-      this.#listener.arm();
-      const now = this.#client.now();
-      const { found, due } = await this.#client.transact("read", () => this.#look(max, to, now));
-      if (found.length > 0 || this.#next > to) return found;
-      if (due <= now) {
-        await this.#client.transact("write", () => promote(this.#client, this.#ownership.log, now));
-        continue;
-      }
-      const left = until - this.#client.monotonic();
-      if (left <= 0) return found;
-      await this.#listener.wait(Math.min(left, due - now), signal);
-    }
-    return [];
+  #log(): Log {
+    const log = findLog(this.#client, this.#request.topic);
+    if (log?.id !== this.log.id) throw notFound(this.#request.topic);
+    return log;
   }
 
-  #look(max: number, to: number, now: number): { found: Handed[]; due: number } {
-    const log = logById(this.#client, this.#ownership.log);
-    if (log === undefined) throw noTopic(this.#topic);
-    if (this.#next < log.floor) {
-      tell(this.#lost, this.#next, log.floor - 1, log.holes === 1 ? undefined : log.floor - this.#next);
-      this.#next = log.floor;
-    }
-    const { due } = this.#client.one<{ due: number | null }>(NEXT_DELAYED, log.id) ?? { due: null };
-    return { found: this.#take(max, Math.min(to, log.last), now), due: due ?? Number.POSITIVE_INFINITY };
+  #promote(): void {
+    promote(this.#client, this.#log(), this.#client.now());
   }
 
-  #take(max: number, to: number, now: number): Handed[] {
+  #look(max: number, to: number): { found: Handed[]; due: number } {
+    const { id, floor, last, sparse } = this.#log();
+    if (this.next < floor) tellLoss(this.#request.events, { first: this.next, last: floor - 1, missing: sparse === 1 ? null : floor - this.next });
+    this.next = Math.max(this.next, floor);
     const found: Handed[] = [];
     let bytes = 0;
-    for (const row of this.#client.each<MessageRow>(READ, this.#ownership.log, this.#next, to, now, max)) {
-      found.push(delivery(row, this.#ownership, 1, 0));
-      this.#next = row.seq + 1;
+    const end = Math.min(to, last);
+    for (const row of this.#client.each<MessageRow>(READ, id, this.next, end, this.#client.now(), max)) {
+      found.push(handOut(row, { shard: this.#shard, log: id, token: 0, leaseUntil: Number.POSITIVE_INFINITY }, 1, 0));
       bytes += row.data.length;
-      if (bytes >= BYTES) return found;
+      if (bytes >= BYTES) break;
     }
-    // What is missing up to here has expired or been compacted away.
-    if (found.length < max) this.#next = Math.max(this.#next, to + 1);
-    return found;
-  }
-
-  /** Has a waiting `read` look again. */
-  nudge(): void {
-    this.#listener.ring(false);
+    // Unless a bound ended it, all up to `end` has been seen: what is missing has expired or was compacted away.
+    const bounded = found.length >= max || bytes >= BYTES;
+    this.next = bounded ? (found.at(-1)?.seq ?? this.next - 1) + 1 : Math.max(this.next, end + 1);
+    return { found, due: this.#client.one<{ due: number | null }>(NEXT_DELAYED, id)?.due ?? Number.POSITIVE_INFINITY };
   }
 
   close(): void {
     this.#closed = true;
-    this.#listener.close();
+    this.#client.nudge(this.log.id);
   }
 }
 
-function tell(lost: LossEvent, first: number | null, last: number, missing: number | undefined): void {
-  const place = (seq: number): Place => placeOf(TOPIC_SHARD, seq);
-  lost(TOPIC_SHARD, first === null ? undefined : place(first), place(last), missing);
-}
-
-/** Replay: moves nothing but itself. */
-export class SqliteCursor implements Cursor {
-  readonly end: Cursor["end"];
-  readonly #reader: LogReader;
-  readonly #end: number;
-  readonly #follow: boolean;
-
-  private constructor(reader: LogReader, end: number, follow: boolean) {
-    this.#reader = reader;
-    this.#end = end;
-    this.#follow = follow;
-    this.end = cutAt(end);
-  }
-
-  static async open(client: Client, { topic, from, to, follow, events }: ReplayRequest, signal: AbortSignal): Promise<SqliteCursor> {
-    const [reader, log] = await LogReader.open(client, topic, from, events.dataLoss, signal);
-    const bound = to === undefined ? log.last : await client.transact("read", () => lastBefore(client, log, to), signal);
-    return new SqliteCursor(reader, Math.min(bound, log.last), follow);
-  }
-
-  async receive(max: number, waitMs: number, signal: AbortSignal): Promise<{ deliveries: readonly WireDelivery[]; atEnd: boolean }> {
-    const to = this.#follow ? Number.MAX_SAFE_INTEGER : this.#end;
-    const deliveries = await this.#reader.read(max, to, waitMs, signal);
-    return { deliveries, atEnd: this.#reader.next > this.#end };
-  }
-
-  async close(): Promise<void> {
-    this.#reader.close();
-  }
+export async function replay(client: Client, request: ReplayRequest, signal: AbortSignal): Promise<Cursor> {
+  const reader = await LogReader.open(client, request, signal);
+  const { to, follow } = request;
+  const bound = await client.transact("read", () => (to === undefined ? reader.log.last : lastBefore(client, reader.log, to)), signal);
+  const end = Math.min(bound, reader.log.last);
+  return {
+    end: cutAt(end),
+    async receive(max, waitMs, signal) {
+      const deliveries = await reader.read(max, follow ? Number.MAX_SAFE_INTEGER : end, waitMs, signal);
+      return { deliveries, atEnd: reader.next > end };
+    },
+    close: async () => reader.close(),
+  };
 }
 
 /** The last seq that a bound lets through: a position includes its place, a time is exclusive. */
-function lastBefore(client: Client, log: Log, to: WireStart): number {
-  if (to.kind === "latest") return log.last;
-  if (to.kind === "earliest") return log.floor - 1;
-  return to.kind === "time" ? firstSince(client, log, to.ms) - 1 : seqOf(to.cut);
+function lastBefore(sql: Client, log: Log, to: WireStart): number {
+  return to.kind === "position" ? seqOf(to.cut) : beginning(sql, log, to).next - 1;
 }
 
-/** One broadcast subscriber: a reader of the log that keeps its place in memory, and core's copy of it in `start`. */
-export class Broadcast implements Subscription {
-  readonly created = true;
-  readonly start: Subscription["start"];
-  readonly #reader: LogReader;
-  #paused = false;
-
-  private constructor(reader: LogReader) {
-    this.#reader = reader;
-    this.start = cutAt(reader.next - 1);
-  }
-
-  static async open(client: Client, { topic, from, events }: SubscribeRequest, signal: AbortSignal): Promise<Broadcast> {
-    return new Broadcast((await LogReader.open(client, topic, from, events.dataLoss, signal))[0]);
-  }
-
-  receive(max: number, waitMs: number, signal: AbortSignal): Promise<readonly WireDelivery[]> {
-    return this.#reader.read(this.#paused ? 0 : max, Number.MAX_SAFE_INTEGER, waitMs, signal);
-  }
-
-  pause(): void {
-    this.#paused = true;
-  }
-
-  resume(): void {
-    this.#paused = false;
-    this.#reader.nudge();
-  }
-
-  /** Nothing is kept of a broadcast: its place is core's. */
-  async ack(deliveries: readonly WireDelivery[]): Promise<readonly "confirmed"[]> {
-    return deliveries.map(() => "confirmed");
-  }
-
-  async flush(): Promise<void> {}
-
-  async close(): Promise<void> {
-    this.#reader.close();
-  }
+/** One broadcast subscriber. Nothing is kept of it: its place is core's. */
+export async function broadcast(client: Client, request: SubscribeRequest, signal: AbortSignal): Promise<Subscription> {
+  const reader = await LogReader.open(client, request, signal);
+  let paused = false;
+  return {
+    created: true,
+    start: cutAt(reader.next - 1),
+    receive: (max, waitMs, signal) => reader.read(paused ? 0 : max, Number.MAX_SAFE_INTEGER, waitMs, signal),
+    pause() {
+      paused = true;
+    },
+    resume() {
+      paused = false;
+      client.nudge(reader.log.id);
+    },
+    ack: async (deliveries) => deliveries.map(() => "confirmed"),
+    flush: async () => {},
+    close: async () => reader.close(),
+  };
 }

@@ -7,7 +7,7 @@ import type { BoundTopic, TopicDefinition } from "./definition.ts";
 import type { Adapter, Clock } from "./driver/adapter.ts";
 import type { Capabilities } from "./driver/capabilities.ts";
 import type { WireRecord } from "./driver/wire.ts";
-import { BrokerError, fromDriver, invalidArgument } from "./errors.ts";
+import { abortedBefore, BrokerError, fromDriver, invalidArgument } from "./errors.ts";
 import { Connection } from "./lifecycle/connection.ts";
 import {
   checkKeys,
@@ -72,6 +72,9 @@ export class BrokerHandle implements Broker {
         this.#wiring.publish.resume();
         telemetry.emit({ type: "reconnected", downMs });
       },
+      failed: (error) => {
+        for (const subscription of this.#subscriptions) void subscription.die(error);
+      },
     });
     this.#wiring = new Wiring(() => this.#name, this.#connection, clock, telemetry, options, {
       opened: (subscription) => void this.#subscriptions.add(subscription),
@@ -133,17 +136,20 @@ export class BrokerHandle implements Broker {
     const closed = this.#closing !== undefined || state === "closed";
     const connection = closed ? "closed" : state === "connected" ? "connected" : "reconnecting";
     const ready = connection === "connected" && subscriptions.every((one) => one.state === "running" || one.state === "paused");
-    return { ready, live: !closed, connection, subscriptions };
+    return { ready, live: !closed && state !== "failed", connection, subscriptions };
   }
 
   async ping(o: { signal?: AbortSignal | undefined } = {}): Promise<number> {
     await this.connect();
+    if (o.signal?.aborted === true) throw abortedBefore(this.#name, "ping", undefined, o.signal);
     const since = this.#clock.monotonic();
     const bound = timeoutSignal(this.#clock, PING_MS, o.signal);
     try {
       await this.#connection.driver.ping(bound.signal);
       return this.#clock.monotonic() - since;
     } catch (raw) {
+      if (bound.signal.aborted && o.signal !== undefined && bound.signal.reason === o.signal.reason)
+        throw abortedBefore(this.#name, "ping", undefined, o.signal);
       const error = fromDriver(this.#connection.driver, raw, { adapter: this.#name, doing: "ping" });
       if (error.code === "UNAVAILABLE") this.#connection.failed(error);
       throw error;

@@ -68,7 +68,7 @@ export class GroupDeadLetters implements DeadLetters {
     checkNumber("perSecond", perSecond, 0.001);
     await this.#topic.ready();
     const { capabilities } = this.#topic;
-    if (capabilities.groupInbox === "none") throw unsupported("deadLetter.redrive", this.#wiring.adapter, this.#topic.name);
+    if (capabilities.groupInbox === "none") throw unsupported("redrive", this.#wiring.adapter, this.#topic.name);
     let matched = 0;
     let moved = 0;
     const began = this.#wiring.clock.monotonic();

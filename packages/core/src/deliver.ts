@@ -69,7 +69,7 @@ export class DeliverLine {
       clock: this.#clock,
       topic: topic.wire,
       group: group ?? "",
-      publish: (record, timeoutMs) => wiring.publish.publishRecord(record, record.key && laneOf(record.key), timeoutMs),
+      publish: (record, ...rest) => wiring.publish.publishRecord(record, record.key && laneOf(record.key), ...rest),
       wanted: (entry) => entry.state === "copying",
       stored: (entry, reason) => {
         if (reason !== undefined) this.#emit({ type: "dead-letter", id: entry.id, reason });

@@ -108,6 +108,13 @@ export function invalidArgument(argument: string, text: string): BrokerError<"IN
   return new BrokerError("INVALID_ARGUMENT", text, { details: { argument } });
 }
 
+/** An `ABORTED`: the caller's signal aborted before anything was sent. */
+export function abortedBefore(adapter: string, doing: string, topic: string | undefined, signal: AbortSignal): BrokerError<"ABORTED"> {
+  const where = topic === undefined ? "" : ` "${topic}"`;
+  const text = `[${adapter}] ${doing}${where}: its signal aborted; nothing was changed.`;
+  return new BrokerError("ABORTED", text, { details: undefined, adapter, topic, cause: signal.reason });
+}
+
 /** Where an error of the backend was met, for its text and fields. */
 export interface Met {
   readonly adapter: string;

@@ -88,11 +88,11 @@ export class PublishLine {
   }
 
   /** Publishes a finished record of core's own (dead letter, requeue, redrive): lane, batch, retry. Also retried when in doubt. */
-  publishRecord(record: WireRecord, lane: string | undefined, timeoutMs: number): Promise<Receipt> {
+  publishRecord(record: WireRecord, lane: string | undefined, timeoutMs: number, signal?: AbortSignal): Promise<Receipt> {
     const deadline = this.#clock.monotonic() + timeoutMs;
     const wait = this.#connection.ready();
-    const go = () =>
-      this.#enter(new Pending(record, lane && `${record.target.topic}\0${record.target.group ?? ""}\0${lane}`, deadline, true), undefined);
+    const place = lane && `${record.target.topic}\0${record.target.group ?? ""}\0${lane}`;
+    const go = (): Promise<Receipt> => this.#enter(new Pending(record, place, deadline, true), signal);
     return wait === undefined ? go() : wait.then(go);
   }
 

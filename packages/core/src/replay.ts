@@ -34,6 +34,7 @@ export interface ReplayOptions {
 
 const OPEN_MS = 15_000;
 const WAIT_MS = 30_000;
+const DRY_MS = 50;
 const READ = 1_000;
 const LONGEST_PAUSE_MS = 2_000;
 
@@ -54,6 +55,8 @@ export class CursorReader {
   readonly #read = new Map<ShardId, Place>();
   #from: WireStart;
   #cursor: Cursor | undefined;
+  #caughtUp = false;
+  #dry = false;
   #end: ReadonlyMap<ShardId, Place> | undefined;
 
   constructor(
@@ -102,7 +105,11 @@ export class CursorReader {
         if (this.#cursor === undefined) await this.open();
         const cursor = this.#cursor as Cursor;
         const { maxWaitMs, maxRecords } = this.#wiring.connection.capabilities.receive;
-        const batch = await cursor.receive(Math.min(READ, maxRecords), Math.min(WAIT_MS, maxWaitMs), this.#stop);
+        // Until the end has been seen it asks without waiting, so that whoever waits for `caughtUp` need not wait for news.
+        const wait = this.#caughtUp ? WAIT_MS : this.#dry ? DRY_MS : 0;
+        const batch = await cursor.receive(Math.min(READ, maxRecords), Math.min(wait, maxWaitMs), this.#stop);
+        this.#caughtUp ||= batch.atEnd;
+        this.#dry = batch.deliveries.length === 0;
         for (const { shard, place } of batch.deliveries) if (place !== undefined) this.#read.set(shard.id, place);
         return batch;
       } catch (raw) {

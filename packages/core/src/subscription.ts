@@ -30,7 +30,7 @@ export class RunningSubscription implements Subscription {
   private constructor(host: SubscriptionHost, options: Consumption) {
     this.#host = host;
     this.#options = options;
-    this.#line = new DeliverLine(host, options, (error) => void this.#die(error));
+    this.#line = new DeliverLine(host, options, (error) => void this.die(error));
   }
 
   /** Resolves once the start of the group, or of this broadcast reader, is fixed. */
@@ -131,7 +131,7 @@ export class RunningSubscription implements Subscription {
   }
 
   /** Ends by itself: running handlers are told at once. Whoever does not handle `closed` learns of it by the process ending. */
-  async #die(error: BrokerError): Promise<void> {
+  async die(error: BrokerError): Promise<void> {
     if (this.#closing !== undefined) return;
     this.#host.telemetry.emit({ type: "subscription-failed", topic: this.#options.topic.name, group: this.#options.group, error });
     this.#cause = error;

@@ -8,7 +8,7 @@ import type { DeadLettersWiring } from "./dead-letters.ts";
 import type { BoundTopic, TopicDefinition } from "./definition.ts";
 import type { Capabilities } from "./driver/capabilities.ts";
 import type { WireHeader } from "./driver/wire.ts";
-import { BrokerError, fromDriver, invalidArgument, isBrokerError } from "./errors.ts";
+import { abortedBefore, BrokerError, fromDriver, invalidArgument, isBrokerError } from "./errors.ts";
 import { administer, TopicGroup } from "./group.ts";
 import type { Batch, Codec, Delivery, Receipt } from "./message.ts";
 import { type BatchOptions, type ConsumeOptions, checkGroupName, checkKeys, type Options, type PublishOptions } from "./options.ts";
@@ -150,6 +150,8 @@ export class TopicHandle implements BoundTopic, Topic<Schema<unknown, unknown>> 
     const { options, host, adapter } = this.#wiring;
     const merged: GroupOptions = { ...options.defaults?.consume, ...o };
     checkConsume(verb, merged, batch);
+    if (host.closing()) throw host.connection.closedError();
+    if (merged.signal?.aborted === true) throw abortedBefore(adapter, `${verb} to`, this.name, merged.signal);
     await this.ready();
     const shape = consumption(this, adapter, merged, batch, manual, handler);
     if (shape.group !== undefined && shape.deadLetter === "keep") await this.#readyDead(shape.group);
@@ -194,7 +196,8 @@ export class TopicHandle implements BoundTopic, Topic<Schema<unknown, unknown>> 
   }
 
   #replayStart(from: Start, to: Start | undefined): Pick<Consumption, "from"> & { to: Consumption["from"] | undefined } {
-    const { adapter } = this.#wiring;
+    const { adapter, host } = this.#wiring;
+    if (host.closing()) throw host.connection.closedError();
     if (this.capabilities.from.replay.length === 0) throw unsupported("replay", adapter, this.name);
     const start = wireStart(from, "replay", adapter, this);
     return { from: start, to: to === undefined || to === "latest" ? undefined : wireStart(to, "replay", adapter, this, "to") };

@@ -66,7 +66,9 @@ test("a key is never in two driver calls at once, whatever fails in between", as
 });
 
 test("where order is per record a key is not twice in one call", async () => {
-  const { topic, calls } = await setUp(stored, { capabilities: (record) => ({ ...record, publish: { ...record.publish, order: "record" } }) });
+  const { topic, calls } = await setUp(stored, {
+    capabilities: (record) => ({ ...record, publish: { ...record.publish, order: "record" } }),
+  });
   await Promise.all(["1", "2", "3"].map((id) => topic.publish(0, { key: "a", id })));
   expect(calls).toEqual([["1"], ["2"], ["3"]]);
 });
@@ -167,7 +169,9 @@ test("a driver that rejects leaves its records in doubt, and one without a resul
 
 test("a signal aborts what has not left, and what has left is in doubt", async () => {
   const gate = deferred<PublishResult[]>();
-  const { topic, calls } = await setUp(() => gate.promise, { capabilities: (record) => ({ ...noDedupe(record), publish: { ...record.publish, inFlight: 1 } }) });
+  const { topic, calls } = await setUp(() => gate.promise, {
+    capabilities: (record) => ({ ...noDedupe(record), publish: { ...record.publish, inFlight: 1 } }),
+  });
   const controller = new AbortController();
   const sent = topic.publish(1, { signal: controller.signal }).catch((error: unknown) => error);
   await turn();

@@ -1,34 +1,27 @@
 import type { Shard, WireDelivery, WireHeader, WireRecord } from "brokerkit/driver";
 import { buffer, decodeHeaders, encodeHeaders } from "../mapping.ts";
 
-/**
- * A frame: magic and version (4 bytes), epoch of the channel's counter (8), number of the first message (8), how many (4), then for each
- * message: flags (1: 1 body, 2 key, 4 headers), published-at in ms (6), length (2) and id, then length (4) and bytes of key, headers and
- * body where the flags have them. Big-endian; headers as in streams. The server fills in epoch and number.
- */
-export const MAGIC: Buffer = Buffer.from([0x9e, 0x62, 0x6b, 0x01]);
+/** Magic and version, epoch of the channel's counter, number of the first message, how many. */
 const HEAD = 24;
 const NO_HEADERS: readonly WireHeader[] = Object.freeze([]);
 
-export interface Head {
-  readonly epoch: number;
-  readonly first: number;
-  readonly count: number;
-}
+/** The first four bytes of a frame: magic and version. README.md has the whole format. */
+export const MAGIC: Buffer = Buffer.from([0x9e, 0x62, 0x6b, 0x01]);
 
-/** `undefined`: a foreign message. */
-export function decodeHead(frame: Buffer): Head | undefined {
-  if (frame.length < HEAD || frame.compare(MAGIC, 0, 4, 0, 4) !== 0) return undefined;
-  return { epoch: Number(frame.readBigUInt64BE(4)), first: Number(frame.readBigUInt64BE(12)), count: frame.readUInt32BE(20) };
+export interface Frame {
+  readonly epoch: string;
+  readonly first: number;
+  readonly messages: readonly WireDelivery[];
 }
 
 /** Bytes of a record in a frame, at the most. */
-export function sizeOf(record: WireRecord): number {
-  const headers = record.headers.reduce((sum, [name, value]) => sum + 6 + name.length * 3 + value.length, 0);
-  return 21 + record.id.length * 3 + (record.key?.length ?? 0) + headers + (record.body?.length ?? 0);
+export function sizeOf({ id, key, headers, body }: WireRecord): number {
+  let size = 21 + id.length * 3 + (key?.length ?? 0) + (body?.length ?? 0);
+  for (const [name, value] of headers) size += 6 + name.length * 3 + value.length;
+  return size;
 }
 
-/** The records of one frame, without its head. */
+/** The records of one frame, without its head, which the server writes. */
 export function encodeRecords(records: readonly WireRecord[], bytes: number): Buffer {
   const out = Buffer.allocUnsafe(bytes);
   let at = 0;
@@ -41,8 +34,7 @@ export function encodeRecords(records: readonly WireRecord[], bytes: number): Bu
     at = out.writeUInt8((body === null ? 0 : 1) + (key === undefined ? 0 : 2) + (headers.length === 0 ? 0 : 4), at);
     at = out.writeUIntBE(Math.max(0, Math.trunc(publishedAt)), at, 6);
     const length = out.write(id, at + 2);
-    out.writeUInt16BE(length, at);
-    at += 2 + length;
+    at = out.writeUInt16BE(length, at) + length;
     if (key !== undefined) put(key);
     if (headers.length > 0) put(encodeHeaders(headers));
     if (body !== null) put(body);
@@ -50,70 +42,52 @@ export function encodeRecords(records: readonly WireRecord[], bytes: number): Bu
   return out.subarray(0, at);
 }
 
-/** One message as it came. Nothing of it can be settled. */
-export interface Message extends WireDelivery {
-  readonly body: Buffer | null;
+/** `undefined`: no frame of ours, or not a whole one. */
+export function decodeFrame(bytes: Buffer, shard: Shard): Frame | undefined {
+  if (bytes.length < HEAD || bytes.compare(MAGIC, 0, MAGIC.length, 0, MAGIC.length) !== 0) return undefined;
+  let at = HEAD;
+  const take = (): Buffer => {
+    const start = at + 4;
+    at = start + bytes.readUInt32BE(at);
+    if (at > bytes.length) throw new RangeError("A frame is shorter than it says.");
+    return bytes.subarray(start, at);
+  };
+  const messages: WireDelivery[] = [];
+  try {
+    for (let left = bytes.readUInt32BE(20); left > 0; left--) {
+      const flags = bytes.readUInt8(at);
+      const publishedAt = bytes.readUIntBE(at + 1, 6);
+      const start = at + 9;
+      at = start + bytes.readUInt16BE(at + 7);
+      const id = bytes.toString("utf8", start, at);
+      const key = (flags & 2) === 0 ? undefined : take();
+      const headers = (flags & 4) === 0 ? NO_HEADERS : (decodeHeaders(take()) ?? NO_HEADERS);
+      messages.push(message(shard, id, key, headers, (flags & 1) === 0 ? null : take(), publishedAt));
+    }
+  } catch {
+    return undefined;
+  }
+  return { epoch: String(bytes.readBigUInt64BE(4)), first: Number(bytes.readBigUInt64BE(12)), messages };
 }
 
-/** Reads a frame's messages one after the other; anything that is no frame is one message without key and headers. */
-export class FrameReader {
-  readonly bytes: number;
-  /** Messages left. */
-  left: number;
-  readonly #frame: Buffer;
-  readonly #foreign: { readonly id: string; readonly receivedAt: number } | undefined;
-  #at = HEAD;
-
-  constructor(frame: Buffer, count: number, foreign?: { readonly id: string; readonly receivedAt: number }) {
-    this.#frame = frame;
-    this.left = count;
-    this.bytes = frame.length;
-    this.#foreign = foreign;
-  }
-
-  next(shard: Shard): Message {
-    this.left--;
-    if (this.#foreign !== undefined) return message(shard, this.#foreign.id, undefined, NO_HEADERS, this.#frame, this.#foreign.receivedAt);
-    const frame = this.#frame;
-    const flags = frame.readUInt8(this.#at);
-    const publishedAt = frame.readUIntBE(this.#at + 1, 6);
-    const idEnd = this.#at + 9 + frame.readUInt16BE(this.#at + 7);
-    const id = frame.toString("utf8", this.#at + 9, idEnd);
-    this.#at = idEnd;
-    const key = flags & 2 ? this.#take() : undefined;
-    const headers = flags & 4 ? (decodeHeaders(this.#take()) ?? NO_HEADERS) : NO_HEADERS;
-    const body = flags & 1 ? this.#take() : null;
-    return message(shard, id, key, headers, body, publishedAt);
-  }
-
-  #take(): Buffer {
-    const start = this.#at + 4;
-    const end = start + this.#frame.readUInt32BE(this.#at);
-    if (end > this.#frame.length) throw new RangeError("A frame is shorter than it says.");
-    this.#at = end;
-    return this.#frame.subarray(start, end);
-  }
+/** A message of somebody who knows nothing of frames: a bare body. */
+export function foreignMessage(body: Buffer, shard: Shard, id: string, receivedAt: number): WireDelivery {
+  return message(shard, id, undefined, NO_HEADERS, body, receivedAt);
 }
 
-function message(shard: Shard, id: string, key: Buffer | undefined, headers: readonly WireHeader[], body: Buffer | null, publishedAt: number): Message {
+/** What `?plain=true` sends. */
+export function plainBody({ body }: WireRecord): Buffer {
+  return body === null ? Buffer.alloc(0) : buffer(body);
+}
+
+function message(
+  shard: Shard,
+  id: string,
+  key: Buffer | undefined,
+  headers: readonly WireHeader[],
+  body: Buffer | null,
+  publishedAt: number,
+): WireDelivery {
   const leaseUntil = Number.POSITIVE_INFINITY;
   return { shard, place: undefined, id, key, headers, body, publishedAt, deliveries: 1, failures: 0, inbox: false, leaseUntil };
-}
-
-/** Whether a frame holds what its head says: checked once, so that a truncated or forged one is taken for a foreign message. */
-export function isWhole(frame: Buffer, count: number): boolean {
-  const reader = new FrameReader(frame, count);
-  try {
-    while (reader.left > 0) reader.next(SHARD);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-const SHARD: Shard = { id: "0" };
-
-/** A body as it is; a tombstone can't be told from an empty one there. */
-export function plainBody(record: WireRecord): Buffer {
-  return record.body === null ? Buffer.alloc(0) : buffer(record.body);
 }

@@ -70,7 +70,7 @@ function takeBack(sql: Client, who: Claimant, { log, seq }: Spot, out: Handed[])
     return;
   }
   const counts = sql.one<{ deliveries: number; failures: number }>(OWN, who.group, log, seq, who.owner, ownership.token, who.due);
-  out.push(handOut(row, ownership, counts?.deliveries ?? 1, counts?.failures ?? 0));
+  if (counts !== undefined) out.push(handOut(row, ownership, counts.deliveries, counts.failures));
 }
 
 function takeNew(sql: Client, { group, owner, topic, next, last, now, due, max }: Claimant, out: Handed[]): void {

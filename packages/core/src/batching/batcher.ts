@@ -10,6 +10,8 @@ export interface BatchLimits {
 /** What the batcher asks about an item when it would go into a batch: take it, leave it to its lane, or forget it. */
 export type Admission = "take" | "parked" | "drop";
 
+const TURNS = 256;
+
 interface Sized {
   readonly bytes: number;
 }
@@ -26,6 +28,7 @@ export class Batcher<T extends Sized> {
   #inFlight = 0;
   #scheduled = false;
   #paused = false;
+  #turns = 0;
 
   constructor(wiring: {
     limits: () => BatchLimits;
@@ -69,13 +72,17 @@ export class Batcher<T extends Sized> {
     return this.#ready.drain();
   }
 
+  readonly #run = (): void => {
+    this.#scheduled = false;
+    this.#flush();
+  };
+
   #schedule(): void {
     if (this.#scheduled || this.#paused) return;
     this.#scheduled = true;
-    queueMicrotask(() => {
-      this.#scheduled = false;
-      this.#flush();
-    });
+    // An application that awaits one publish after the other, on a backend without I/O, must not starve its own timers.
+    if (++this.#turns % TURNS === 0) setImmediate(this.#run);
+    else queueMicrotask(this.#run);
   }
 
   #flush(): void {

@@ -16,7 +16,7 @@ export interface CopiesWiring<T> {
   readonly clock: Clock;
   readonly topic: string;
   readonly group: string;
-  readonly publish: (record: WireRecord, timeoutMs: number) => Promise<Receipt>;
+  readonly publish: (record: WireRecord, timeoutMs: number, signal: AbortSignal) => Promise<Receipt>;
   /** The original is still ours, so a copy is still wanted. */
   readonly wanted: (original: T) => boolean;
   readonly stored: (original: T, reason: string | undefined) => void;

@@ -10,7 +10,7 @@ const TRY_MS = 10_000;
 
 export interface KeeperWiring {
   readonly clock: Clock;
-  readonly publish: (record: WireRecord, timeoutMs: number) => Promise<Receipt>;
+  readonly publish: (record: WireRecord, timeoutMs: number, signal: AbortSignal) => Promise<Receipt>;
   readonly failed: (error: unknown) => void;
 }
 
@@ -22,12 +22,12 @@ export async function keepCopy(wiring: KeeperWiring, record: WireRecord, wanted:
   let attempt = record;
   for (let pause = 100; wanted() && !stop.aborted; pause = Math.min(LONGEST_PAUSE_MS, pause * 2)) {
     try {
-      const receipt = await wiring.publish(attempt, TRY_MS);
+      const receipt = await wiring.publish(attempt, TRY_MS, stop);
       if (!receipt.duplicate) return true;
       // Somebody's copy, not one we know of: only a copy of our own lets the original go.
       attempt = renamed(record);
     } catch (error) {
-      if (isBrokerError(error, "CLOSED")) return false;
+      if (isBrokerError(error, "CLOSED", "ABORTED")) return false;
       wiring.failed(error);
       await sleep(wiring.clock, pause, stop);
     }

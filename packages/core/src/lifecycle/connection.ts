@@ -6,7 +6,7 @@ import { timeoutSignal } from "../primitives/abort.ts";
 import { type Deferred, deferred } from "../primitives/deferred.ts";
 import { sleep } from "../primitives/sleep.ts";
 
-export type ConnectionState = "fresh" | "connecting" | "connected" | "reconnecting" | "closed";
+export type ConnectionState = "fresh" | "connecting" | "connected" | "reconnecting" | "failed" | "closed";
 
 /** What the owner of a connection is told and asked. */
 export interface ConnectionEvents {
@@ -16,6 +16,8 @@ export interface ConnectionEvents {
   narrowed(before: Capabilities, after: Capabilities): string | undefined;
   down(error: BrokerError, attempt: number): void;
   up(downMs: number): void;
+  /** It will never be what it was: everything that stands on it ends. */
+  failed(error: BrokerError): void;
 }
 
 const ATTEMPT_MS = 10_000;
@@ -32,6 +34,7 @@ export class Connection {
   #driver: Driver | undefined;
   #capabilities: Capabilities | undefined;
   #opening: Promise<void> | undefined;
+  #fatal: BrokerError | undefined;
   #back: Deferred<void> | undefined;
   readonly #closing = new AbortController();
 
@@ -66,6 +69,7 @@ export class Connection {
   ready(): Promise<void> | undefined {
     if (this.#state === "connected") return undefined;
     if (this.#state === "closed") return Promise.reject(this.closedError());
+    if (this.#state === "failed") return Promise.reject(this.#fatal);
     if (this.#state === "reconnecting") return this.#back?.promise;
     this.#opening ??= this.#open().finally(() => {
       this.#opening = undefined;
@@ -122,7 +126,7 @@ export class Connection {
       try {
         const capabilities = await this.#attempt();
         const lacking = this.#events.narrowed(this.capabilities, capabilities);
-        if (lacking !== undefined) return this.#giveUp(this.#narrower(lacking));
+        if (lacking !== undefined) return this.#fail(this.#narrower(lacking));
         if (this.#closing.signal.aborted) return;
         this.#state = "connected";
         this.#events.up(this.#clock.monotonic() - since);
@@ -144,6 +148,15 @@ export class Connection {
     this.#back?.reject(error);
   }
 
+  /** A server that can do less than what the application was promised: only a new broker can say yes to that. */
+  #fail(error: BrokerError): void {
+    if (this.#state === "closed") return;
+    this.#state = "failed";
+    this.#fatal = error;
+    this.#back?.reject(error);
+    this.#events.failed(error);
+  }
+
   async #attempt(): Promise<Capabilities> {
     const bound = timeoutSignal(this.#clock, ATTEMPT_MS, this.#closing.signal);
     try {
@@ -158,7 +171,7 @@ export class Connection {
   }
 
   #narrower(lacking: string): BrokerError {
-    const text = `[${this.#name}] The server that came back can do less than before (${lacking}). Connect afresh once that is intended.`;
+    const text = `[${this.#name}] The server that came back can do less than before (${lacking}). Make a new broker once that is intended.`;
     return new BrokerError("UNSUPPORTED", text, { details: { capability: lacking, supportedBy: [] }, adapter: this.#name });
   }
 

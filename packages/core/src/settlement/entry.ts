@@ -41,8 +41,8 @@ export class Entry implements Link<Entry> {
     this.bytes = (wire.body?.byteLength ?? 0) + 256;
   }
 
-  /** Counts native deliveries and runs here; read it before a run begins for the number of that run. */
+  /** Counts native deliveries, failures that came along with a requeued copy, and runs here; read it before a run for that run's number. */
   get attempt(): number {
-    return this.wire.deliveries + this.runs;
+    return Math.max(this.wire.deliveries, this.wire.failures + 1) + this.runs;
   }
 }

@@ -1,6 +1,14 @@
 import { expect, test } from "vitest";
 import { Fold } from "../../src/dead-letter/fold.ts";
-import { letterFacts, letterRecord, markerRecord, type ReadLetter, readLetter, redriveRecord, requeueRecord } from "../../src/dead-letter/letter.ts";
+import {
+  letterFacts,
+  letterRecord,
+  markerRecord,
+  type ReadLetter,
+  readLetter,
+  redriveRecord,
+  requeueRecord,
+} from "../../src/dead-letter/letter.ts";
 import type { Place, WireDelivery, WireHeader, WireRecord } from "../../src/driver/wire.ts";
 
 const text = (value: string): Uint8Array => Buffer.from(value);
@@ -22,7 +30,17 @@ function delivered(record: Partial<WireRecord> & { headers?: readonly WireHeader
 }
 
 function letter(wire: WireDelivery, error: unknown = new TypeError("no\r\nmore")): WireRecord {
-  return letterRecord({ topic: "orders", group: "billing", id: wire.id ?? "", wire, reason: "attempts", error, attempts: 5, firstFailedAt: 10, lastFailedAt: 20 });
+  return letterRecord({
+    topic: "orders",
+    group: "billing",
+    id: wire.id ?? "",
+    wire,
+    reason: "attempts",
+    error,
+    attempts: 5,
+    firstFailedAt: 10,
+    lastFailedAt: 20,
+  });
 }
 
 const read = (record: WireRecord): ReadLetter => readLetter(delivered(record)) as ReadLetter;
@@ -74,7 +92,14 @@ test("every act of publishing has its own dedupeId through requeue, death, redri
 test("of each id only the last letter stands that no marker follows", () => {
   const a = letter(delivered({ id: "a" }));
   const b = letter(delivered({ id: "b" }));
-  const log = [a, b, markerRecord(read(a), "orders", "billing", "redriven", 1), a, a, markerRecord(read(b), "orders", "billing", "purged", 2)].map(delivered);
+  const log = [
+    a,
+    b,
+    markerRecord(read(a), "orders", "billing", "redriven", 1),
+    a,
+    a,
+    markerRecord(read(b), "orders", "billing", "purged", 2),
+  ].map(delivered);
   const fold = new Fold();
   for (const wire of log) fold.learn(wire);
   expect(log.map((wire) => fold.stands(wire)?.id)).toEqual([undefined, undefined, undefined, undefined, "a", undefined]);

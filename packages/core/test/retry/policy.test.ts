@@ -40,6 +40,7 @@ test("retryIf: no further attempt for what it refuses, nor when it throws", () =
 test("holding ends at the backend's bound, in time and in number, by dead letter or by requeue", () => {
   const bound = { maxMs: 1_000, maxUnacked: 10 };
   const keep = new RetryPolicy({ jitter: "none" }, bound);
+  // biome-ignore lint/suspicious/noThenProperty: the name of an option
   const move = new RetryPolicy({ jitter: "none", then: "requeue" }, bound);
   expect(keep.decide(failed({ heldMs: 800 }))).toEqual({ do: "again", delayMs: 200 });
   expect(keep.decide(failed({ heldMs: 801 }))).toEqual({ do: "dead-letter", reason: "held-too-long" });

@@ -5,7 +5,13 @@ import { Settler } from "../../src/settlement/settler.ts";
 
 const shard: Shard = { id: "0" };
 function entry(n: number, own: Shard = shard): Entry {
-  const wire = { shard: own, place: `${own.id}:${n}`, body: null, failures: 0, leaseUntil: Number.POSITIVE_INFINITY } as unknown as WireDelivery;
+  const wire = {
+    shard: own,
+    place: `${own.id}:${n}`,
+    body: null,
+    failures: 0,
+    leaseUntil: Number.POSITIVE_INFINITY,
+  } as unknown as WireDelivery;
   return new Entry(wire, String(n), undefined, 0);
 }
 
