@@ -9,6 +9,7 @@ import type {
   WireDelivery,
   WireRecord,
 } from "brokerkit/driver";
+import { pass } from "./wait.ts";
 
 /** A conforming adapter with one fault built in, and the case that must catch it. */
 export interface Mutant {
@@ -313,6 +314,8 @@ export const MUTANTS: readonly Mutant[] = Object.freeze([
         receive: async (max, waitMs, signal) => {
           const { deliveries, atEnd } = await inner.receive(max, waitMs, signal);
           seen ||= deliveries.length > 0;
+          // It would be asked again at once, for ever.
+          if (!seen) await pass(5);
           return { deliveries, atEnd: atEnd && seen };
         },
       };

@@ -75,6 +75,8 @@ export class MemorySubscription implements Subscription {
     if (this.#source.error !== undefined) return Promise.reject(this.#source.error);
     if (signal.aborted) return Promise.resolve([]);
     const deliveries = this.#source.take(this.#member, max, this.#clock.monotonic());
+    // What is out now may come back to others who wait.
+    if (deliveries.length > 0) this.#wiring.group?.arm();
     if (deliveries.length > 0 || waitMs <= 0 || this.#closed) return Promise.resolve(deliveries);
     this.#receiving++;
     const waited = this.#source.line.wait(this.#member, max, waitMs, signal, this.#clock).finally(() => this.#receiving--);

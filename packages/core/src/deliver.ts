@@ -106,6 +106,7 @@ export class DeliverLine {
       broadcast: group === undefined,
       unit: topic.capabilities.settle.unit,
       lease: topic.capabilities.lease,
+      hold: topic.capabilities.hold,
       side: () => this.#feed.subscription,
       lost: (entry, was) => this.#lost(entry, was),
       told: (deliveries, shard, reason) => {
@@ -149,8 +150,7 @@ export class DeliverLine {
   }
 
   get snapshot(): Pick<SubscriptionState, "state" | "inFlight" | "oldestInFlightMs"> {
-    const stalled = this.#backlog.held >= this.#options.topic.capabilities.hold.maxUnacked;
-    const state = this.#reconnecting ? "reconnecting" : this.#paused ? "paused" : stalled ? "stalled" : "running";
+    const state = this.#reconnecting ? "reconnecting" : this.#paused ? "paused" : this.#ownership.stalled ? "stalled" : "running";
     return { state, inFlight: this.#handling.size, oldestInFlightMs: this.#handling.oldestMs };
   }
 

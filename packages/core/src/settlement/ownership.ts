@@ -6,12 +6,14 @@ import { Chain } from "../primitives/chain.ts";
 import type { Entry } from "./entry.ts";
 import { Leases } from "./leases.ts";
 import { Settler } from "./settler.ts";
+import { ShardHold } from "./shard-hold.ts";
 
 export interface OwnershipWiring {
   readonly clock: Clock;
   /** Broadcast readers own nothing: settling is theirs alone. */
   readonly broadcast: boolean;
   readonly unit: "message" | "entry" | "prefix";
+  readonly hold: { readonly maxUnacked: number; readonly scope: "shard" | "subscription" | "group" };
   readonly lease: { readonly ms: number; readonly extend: boolean };
   /** The driver's subscription of the moment. */
   readonly side: () => Subscription | undefined;
@@ -28,6 +30,7 @@ export class Ownership {
   readonly #owned = new Chain<Entry>();
   readonly #settler: Settler;
   readonly #leases: Leases<Entry>;
+  readonly #hold: ShardHold | undefined;
   #bytes = 0;
 
   constructor(wiring: OwnershipWiring) {
@@ -41,6 +44,14 @@ export class Ownership {
       },
       failed: wiring.ackFailed,
     });
+    const { scope, maxUnacked } = wiring.hold;
+    if (scope === "shard" && Number.isFinite(maxUnacked) && !wiring.broadcast) {
+      this.#hold = new ShardHold(
+        maxUnacked,
+        (shard) => wiring.side()?.pause?.([shard]),
+        (shard) => wiring.side()?.resume?.([shard]),
+      );
+    }
     this.#leases = new Leases({
       clock: wiring.clock,
       leaseMs: wiring.broadcast ? 0 : wiring.lease.ms,
@@ -62,6 +73,12 @@ export class Ownership {
     this.#owned.add(entry);
     this.#bytes += entry.bytes;
     if (!this.#wiring.broadcast) this.#settler.delivered(entry);
+    this.#hold?.added(entry.wire.shard.id);
+  }
+
+  /** A shard, or all there is, waits for what is held. */
+  get stalled(): boolean {
+    return this.#hold === undefined ? this.size >= this.#wiring.hold.maxUnacked : this.#hold.paused > 0;
   }
 
   /** Call after adding: starts the lease clock. */
@@ -146,6 +163,7 @@ export class Ownership {
   #disown(entry: Entry): void {
     this.#owned.remove(entry);
     this.#bytes -= entry.bytes;
+    this.#hold?.removed(entry.wire.shard.id);
   }
 
   #side(): Subscription {

@@ -1,0 +1,236 @@
+// Writes what documentation takes from elsewhere: code cut from the programs under examples/docs/, and tables made from the sources and
+// from recorded runs. `node tools/setup.mjs node tools/docs.ts` rewrites the files; tools/checks/docs.ts fails when one differs.
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { inspect } from "node:util";
+import { fillGenerated, parseMarkdown, table } from "./markdown.ts";
+import { cut, parseRef } from "./snippets.ts";
+import { adapterNames, filesIn, ROOT, readManifest } from "./workspace.ts";
+
+const LANGUAGES = new Set(["ts", "typescript", "js", "javascript", "mts", "tsx", "jsx"]);
+export const SUPPORT = "docs/data/support";
+export const ERRORS = "packages/core/src/errors.ts";
+const OPTIONS = "packages/core/src/options.ts";
+
+export function isCode(language: string): boolean {
+  return LANGUAGES.has(language.toLowerCase());
+}
+
+/** Every Markdown file that the project shows to somebody. */
+export function documents(root: string): string[] {
+  const top = readdirSync(root).filter((name) => name.endsWith(".md"));
+  const below = ["docs", "packages", "adapters", "conformance-tests", "benchmarks", "examples"].flatMap((folder) =>
+    filesIn(root, folder, /\.md$/),
+  );
+  return [...top.sort(), ...below];
+}
+
+async function load(root: string, path: string): Promise<Readonly<Record<string, unknown>>> {
+  return (await import(pathToFileURL(join(root, path)).href)) as Readonly<Record<string, unknown>>;
+}
+
+// ---- what the code says
+/** Each error code, in order, with the type of its `details` as the source writes it. */
+export async function errorCodes(root: string): Promise<readonly { readonly code: string; readonly details: string }[]> {
+  const codes = (await load(root, ERRORS))["ERROR_CODES"] as readonly string[];
+  const text = readFileSync(join(root, ERRORS), "utf8");
+  const body = /export interface ErrorDetails \{\n([\s\S]*?)\n\}/.exec(text)?.[1] ?? "";
+  const types = new Map([...body.matchAll(/^ {2}(\w+): (.*);$/gm)].map(([, code, type]) => [code ?? "", (type ?? "").replaceAll("readonly ", "")]));
+  return codes.map((code) => ({ code, details: types.get(code) ?? "" }));
+}
+
+/** Each default by its name, its value as a literal. */
+export async function defaults(root: string): Promise<readonly (readonly [name: string, value: string])[]> {
+  const values = (await load(root, OPTIONS))["DEFAULTS"] as Readonly<Record<string, unknown>>;
+  return Object.entries(values).map(([name, value]) => [name, literal(value)]);
+}
+
+function literal(value: unknown): string {
+  return typeof value === "string" ? JSON.stringify(value) : inspect(value, { numericSeparator: true, breakLength: Number.POSITIVE_INFINITY });
+}
+
+type Data = { readonly [name: string]: unknown };
+interface Record_ {
+  readonly adapter: string;
+  readonly schemes: readonly string[];
+  readonly capabilities: Data;
+}
+
+/** The capability record of every adapter, as its `capabilities.ts` declares it. */
+export async function records(root: string): Promise<readonly Record_[]> {
+  const found: Record_[] = [];
+  for (const folder of adapterNames(root)) {
+    const path = `adapters/${folder}/src/capabilities.ts`;
+    const schemes = Object.entries(readManifest(root, `adapters/${folder}`).brokerkit?.schemes ?? {});
+    if (!existsSync(join(root, path))) continue;
+    const declared = (await load(root, path))["capabilities"] as Readonly<Record<string, Data>>;
+    for (const [adapter, capabilities] of Object.entries(declared)) {
+      found.push({ adapter, schemes: schemes.filter(([, name]) => name === adapter).map(([scheme]) => scheme), capabilities });
+    }
+  }
+  // Embedded backends first, then by name.
+  const rank = (one: Record_): number => ["memory", "sqlite"].indexOf(one.adapter) + 1 || 9;
+  return found.sort((a, b) => rank(a) - rank(b) || (a.adapter < b.adapter ? -1 : 1));
+}
+
+// ---- numbers for people
+const TIMES: readonly (readonly [ms: number, unit: string])[] = [
+  [86_400_000, "d"],
+  [3_600_000, "h"],
+  [60_000, "min"],
+  [1_000, "s"],
+  [1, "ms"],
+];
+const grouped = (value: number): string => value.toLocaleString("en-US");
+
+export function shown(path: string, value: unknown): string {
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (Array.isArray(value)) return value.length === 0 ? "–" : value.join(", ");
+  if (typeof value !== "number") return String(value);
+  if (value === Number.POSITIVE_INFINITY) return "no limit";
+  if (value === 0) return "0";
+  if (/ms$/i.test(path)) {
+    const [ms, unit] = TIMES.find(([size]) => value % size === 0) ?? [1, "ms"];
+    return `${grouped(value / ms)} ${unit}`;
+  }
+  if (/bytes$/i.test(path)) {
+    const unit = [1_073_741_824, 1_048_576, 1_024].find((size) => value % size === 0);
+    if (unit !== undefined) return `${grouped(value / unit)} ${unit === 1_024 ? "KiB" : unit === 1_048_576 ? "MiB" : "GiB"}`;
+  }
+  return grouped(value);
+}
+
+function leaves(record: Data, path = ""): [string, unknown][] {
+  return Object.entries(record).flatMap(([name, value]) => {
+    const here = path === "" ? name : `${path}.${name}`;
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? leaves(value as Data, here) : [[here, value] as [string, unknown]];
+  });
+}
+
+// ---- tables
+async function capabilityTable(root: string): Promise<string> {
+  const all = await records(root);
+  const columns = all.map(({ capabilities }) => new Map(leaves(capabilities)));
+  const paths = [...(columns[0]?.keys() ?? [])];
+  return table(
+    ["", ...all.map(({ adapter }) => `\`${adapter}\``)],
+    paths.map((path) => [`\`${path}\``, ...columns.map((column) => shown(path, column.get(path)))]),
+  );
+}
+
+async function errorTable(root: string): Promise<string> {
+  const all = await errorCodes(root);
+  return table(
+    ["code", "`details`"],
+    all.map(({ code, details }) => [`[\`${code}\`](#${code.toLowerCase()})`, details === "undefined" ? "–" : `\`${details}\``]),
+  );
+}
+
+async function schemeTable(root: string): Promise<string> {
+  const all = await records(root);
+  const packages = (await load(root, "packages/core/src/adapters.generated.ts"))["ADAPTERS"] as Readonly<Record<string, { package: string }>>;
+  return table(
+    ["adapter", "URL schemes", "package"],
+    all.map(({ adapter, schemes }) => [`\`${adapter}\``, schemes.map((scheme) => `\`${scheme}:\``).join(" "), `\`${packages[adapter]?.package ?? ""}\``]),
+  );
+}
+
+/** What a run of the suite has left under docs/data/support/, as far as this table reads it. */
+interface Recorded {
+  readonly cases: Readonly<Record<string, string>>;
+  readonly measured: Readonly<Record<string, number | string>>;
+}
+
+function recorded(root: string, adapter: string): Recorded | undefined {
+  const path = join(root, SUPPORT, `${adapter}.json`);
+  return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as Recorded) : undefined;
+}
+
+/** The first screen's table: what each backend promises, and what was seen when it was killed. */
+async function supportTable(root: string): Promise<string> {
+  const effective = (await load(root, "packages/core/src/capability/effective.ts"))["effectiveCapabilities"] as (native: unknown) => {
+    readonly supply: Readonly<Record<string, string>>;
+  };
+  const rows = (await records(root)).map(({ adapter, schemes, capabilities }) => {
+    const c = capabilities as unknown as {
+      delivery: { group: string; broadcast: string };
+      durable: boolean;
+      keyOrder: string;
+      from: { replay: readonly string[] };
+    };
+    const { supply } = effective(capabilities);
+    const run = recorded(root, adapter);
+    const replay = c.from.replay.length === 0 ? "no" : `by ${c.from.replay.filter((kind) => kind !== "earliest").join(", ")}`;
+    const dead = supply["deadLetter"] === "none" ? "no" : supply["redrive"] === "none" ? "kept" : "kept, listed, redriven";
+    return [
+      schemes.map((scheme) => `\`${scheme}:\``).join(" "),
+      c.delivery.group === "none" ? c.delivery.broadcast : c.delivery.group,
+      supply["groups"] === "none" ? "no, broadcast only" : "yes",
+      replay,
+      { members: "among all members", process: "within a process", none: "no" }[c.keyOrder] ?? c.keyOrder,
+      dead,
+      killed(c.durable, run),
+      lost(run),
+    ];
+  });
+  return table(["backend", "delivery", "groups", "replay", "key order", "dead letter", "survived kill -9", "lost"], rows);
+}
+
+function killed(durable: boolean, run: Recorded | undefined): string {
+  if (!durable) return "not durable";
+  const kills = Number(run?.measured["kills"]);
+  return Number.isFinite(kills) && kills > 0 ? `${kills} of ${kills}` : "not recorded yet";
+}
+
+function lost(run: Recorded | undefined): string {
+  const count = run?.measured["killsLost"];
+  return count === undefined ? "–" : String(count);
+}
+
+const TABLES: Readonly<Record<string, (root: string) => Promise<string>>> = {
+  capabilities: capabilityTable,
+  "error-codes": errorTable,
+  schemes: schemeTable,
+  "support-summary": supportTable,
+};
+
+export interface Rendered {
+  readonly path: string;
+  readonly text: string;
+  /** What could not be filled in, each with its file. */
+  readonly problems: readonly string[];
+}
+
+/** A document with its snippets and generated parts as they should be. */
+export async function render(root: string, path: string): Promise<Rendered> {
+  const problems: string[] = [];
+  const original = readFileSync(join(root, path), "utf8");
+  const { lines, blocks } = parseMarkdown(original);
+  const out = [...lines];
+  for (const block of blocks.toReversed()) {
+    const ref = parseRef(block.marker);
+    if (ref === undefined) continue;
+    try {
+      out.splice(block.from, block.to - block.from, ...cut(root, ref).split("\n"));
+    } catch (error) {
+      problems.push(`${path}:${block.line}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  const filled = new Map<string, string>();
+  for (const [name, fill] of Object.entries(TABLES)) {
+    if (original.includes(`<!-- generated: ${name} -->`)) filled.set(name, await fill(root));
+  }
+  return { path, text: fillGenerated(out.join("\n"), (name) => filled.get(name)), problems };
+}
+
+if (import.meta.main) {
+  for (const path of documents(ROOT)) {
+    const { text, problems } = await render(ROOT, path);
+    for (const problem of problems) console.error(problem);
+    if (problems.length > 0) process.exitCode = 1;
+    if (readFileSync(join(ROOT, path), "utf8") === text) continue;
+    writeFileSync(join(ROOT, path), text);
+    console.log(`written ${path}`);
+  }
+}
