@@ -182,10 +182,10 @@ async function watch(seed: number, partitions: number): Promise<void> {
         model.out.delete(String(delivery.id));
       }
     } else if (dice < 7) {
-      for (const { member, delivery } of chosen()) {
-        model.out.delete(String(delivery.id));
-        await member.subscription.nack?.([{ delivery, delayMs: next(2) * 300, failures: 0 }]);
-      }
+      const [one] = members;
+      const mine = chosen().filter(({ member }) => member === one);
+      for (const { delivery } of mine) model.out.delete(String(delivery.id));
+      await one?.subscription.nack?.(mine.map(({ delivery }) => ({ delivery, delayMs: next(2) * 300, failures: 0 })));
     } else if (dice < 9) {
       for (let ms = next(5) * 100; ms > 0; ms -= 100) {
         rig.clock.advance(100);

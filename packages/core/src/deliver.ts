@@ -61,7 +61,11 @@ export class DeliverLine {
     this.#options = options;
     this.#clock = wiring.clock;
     this.#concurrency = options.concurrency;
-    this.#window = new Window(this.#clock, (options.manual ? 1 : this.#concurrency) * (options.batch?.max ?? 1));
+    this.#window = new Window(
+      this.#clock,
+      (options.manual ? 1 : this.#concurrency) * (options.batch?.max ?? 1),
+      options.topic.capabilities.hold.maxUnacked,
+    );
     this.#alarm = new Alarm(this.#clock, () => this.#ring());
     const { topic, group, from } = options;
     this.#backlog = new Backlog(options.batch, (entry) => entry.state === "waiting");
@@ -69,6 +73,7 @@ export class DeliverLine {
       clock: this.#clock,
       topic: topic.wire,
       group: group ?? "",
+      stop: this.#stopped.signal,
       publish: (record, ...rest) => wiring.publish.publishRecord(record, record.key && laneOf(record.key), ...rest),
       wanted: (entry) => entry.state === "copying",
       stored: (entry, reason) => {
@@ -114,7 +119,7 @@ export class DeliverLine {
         this.#emit({ type: "lost", shard, reason, deliveries });
       },
       settled: () => {
-        this.#feed.wake();
+        this.#wake();
         this.#hush();
       },
       ackFailed: (error) => this.#ackFailed(error),
@@ -165,12 +170,8 @@ export class DeliverLine {
     this.#pump();
   }
 
-  pause(): void {
-    this.#paused = true;
-  }
-
-  resume(): void {
-    this.#paused = false;
+  set paused(paused: boolean) {
+    this.#paused = paused;
     this.#pump();
   }
 
@@ -194,7 +195,6 @@ export class DeliverLine {
     const timer = this.#clock.timer(Math.max(0, deadline - this.#clock.monotonic()), () => {
       this.#handling.abandon("the close deadline passed");
       this.#stopped.abort();
-      this.#copies.stop();
       this.#hush();
     });
     while (!this.#stopped.signal.aborted && this.#handling.size + this.#copies.pending > 0) {
@@ -204,21 +204,18 @@ export class DeliverLine {
     timer.cancel();
     await this.#ownership.handBack(this.#ownership.all());
     this.#stopped.abort();
-    this.#copies.stop();
     this.#alarm.cancel();
     this.#ownership.stop();
-    const side = this.#feed.subscription;
-    await side?.flush().catch(() => {});
-    await side?.close().catch(() => {});
+    await this.#feed.leave();
   }
 
   // ---- receive
   #room(): number {
-    const { manual, batch } = this.#options;
-    if (this.#paused || this.#closing) this.#asked = 0;
+    const { manual, batch, topic } = this.#options;
+    const { size, bytes } = this.#ownership;
     // A stream's user may hold what it likes unsettled; what nobody has asked for is what counts.
-    else if (manual) this.#asked = this.#window.ahead(this.#demand * (batch?.max ?? 1), this.#backlog.size);
-    else this.#asked = this.#window.room(this.#ownership.size, this.#ownership.bytes);
+    const wanted = manual ? this.#window.ahead(this.#demand * (batch?.max ?? 1), this.#backlog.size) : this.#window.room(size, bytes);
+    this.#asked = this.#paused || this.#closing ? 0 : Math.min(wanted, topic.capabilities.receive.maxRecords);
     return this.#asked;
   }
 
@@ -250,7 +247,11 @@ export class DeliverLine {
     }
     this.#pumping = false;
     this.#alarm.at(this.#backlog.due);
-    this.#feed.wake();
+    this.#wake();
+  }
+
+  #wake(): void {
+    if (this.#room() > 0) this.#feed.wake();
   }
 
   // ---- retry
@@ -308,7 +309,6 @@ export class DeliverLine {
   }
 
   // ---- settle
-  /** An ack met an error: worth another try while the link can come back and the delivery is ours. */
   async #ackFailed(raw: unknown): Promise<"again" | "lost"> {
     const { adapter, connection } = this.#wiring;
     const error = fromDriver(connection.driver, raw, { adapter, doing: "acknowledge on", topic: this.#options.topic.wire });

@@ -89,11 +89,11 @@ export class RunningSubscription implements Subscription {
   }
 
   pause(): void {
-    this.#line.pause();
+    this.#line.paused = true;
   }
 
   resume(): void {
-    this.#line.resume();
+    this.#line.paused = false;
   }
 
   /** Streams: one more message or batch is wanted. */

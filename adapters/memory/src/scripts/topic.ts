@@ -62,6 +62,7 @@ export class Topic {
       const now = world.clock.monotonic();
       this.enter(now);
       this.wake(now);
+      this.arm(true);
     });
   }
 

@@ -16,6 +16,8 @@ export interface CopiesWiring<T> {
   readonly clock: Clock;
   readonly topic: string;
   readonly group: string;
+  /** No further tries; what is not stored by then leaves its original unsettled. */
+  readonly stop: AbortSignal;
   readonly publish: (record: WireRecord, timeoutMs: number, signal: AbortSignal) => Promise<Receipt>;
   /** The original is still ours, so a copy is still wanted. */
   readonly wanted: (original: T) => boolean;
@@ -27,7 +29,6 @@ export interface CopiesWiring<T> {
 /** Copies on their way to a group's inbox or dead letters. An original is settled only once its copy is stored. */
 export class Copies<T extends Failing> {
   readonly #wiring: CopiesWiring<T>;
-  readonly #stop = new AbortController();
   #pending = 0;
 
   constructor(wiring: CopiesWiring<T>) {
@@ -55,16 +56,11 @@ export class Copies<T extends Failing> {
     this.#store(original, letterRecord({ topic, group, id, wire, reason, error, attempts, firstFailedAt, lastFailedAt: now }), reason);
   }
 
-  /** Tries no further; what is not stored by now leaves its original unsettled. */
-  stop(): void {
-    this.#stop.abort();
-  }
-
   #store(original: T, record: WireRecord, reason: string | undefined): void {
-    const { clock, publish, wanted, stored, over, failed } = this.#wiring;
+    const { clock, publish, wanted, stored, over, failed, stop } = this.#wiring;
     this.#pending++;
     const keeper = { clock, publish, failed: (error: unknown) => failed(original, record.target.topic, error) };
-    void keepCopy(keeper, record, () => wanted(original), this.#stop.signal).then((kept) => {
+    void keepCopy(keeper, record, () => wanted(original), stop).then((kept) => {
       this.#pending--;
       if (kept && wanted(original)) stored(original, reason);
       over(original);

@@ -12,14 +12,17 @@ const MAX_BYTES = 32 * 2 ** 20;
  */
 export class Window {
   readonly #clock: Clock;
+  readonly #most: number;
   #concurrency: number;
   #target: number;
   #rate = 0;
   #handled = 0;
   #since: number;
 
-  constructor(clock: Clock, concurrency: number) {
+  /** `most`: how many the backend lets one reader own. */
+  constructor(clock: Clock, concurrency: number, most: number = Number.POSITIVE_INFINITY) {
     this.#clock = clock;
+    this.#most = Math.min(MAX_MESSAGES, most);
     this.#concurrency = concurrency;
     this.#target = this.#floor;
     this.#since = clock.monotonic();
@@ -39,7 +42,7 @@ export class Window {
 
   /** Streams: how many more to ask for, with `wanted` asked for by their user and `waiting` here already. */
   ahead(wanted: number, waiting: number): number {
-    return Math.max(0, Math.min(MAX_MESSAGES, wanted + AHEAD) - waiting);
+    return Math.max(0, Math.min(this.#most, wanted + AHEAD) - waiting);
   }
 
   handled(messages: number): void {
@@ -50,7 +53,7 @@ export class Window {
   starved(): void {
     this.#measure();
     const worth = Math.ceil(this.#rate * HORIZON_MS);
-    this.#target = Math.max(this.#floor, Math.min(this.#target * 2, worth, MAX_MESSAGES));
+    this.#target = Math.max(this.#floor, Math.min(this.#target * 2, worth, this.#most));
   }
 
   /** Shrinks to what the measured rate justifies. */
@@ -61,7 +64,7 @@ export class Window {
   }
 
   get #floor(): number {
-    return Math.min(MAX_MESSAGES, this.#concurrency * 2);
+    return Math.min(this.#most, this.#concurrency * 2);
   }
 
   #measure(): void {

@@ -67,6 +67,12 @@ export class Feed {
     await this.#loop;
   }
 
+  /** Leaves: what was acknowledged is made durable, and the driver's subscription goes. */
+  async leave(): Promise<void> {
+    await this.#subscription?.flush().catch(() => {});
+    await this.#subscription?.close().catch(() => {});
+  }
+
   async #subscribe(from: WireStart): Promise<Subscription> {
     const { connection, topic, group, credit, events, clock } = this.#wiring;
     await connection.ready();
@@ -101,7 +107,7 @@ export class Feed {
     const { room, connection, accept } = this.#wiring;
     const { receive } = connection.capabilities;
     while (!this.#stopping.signal.aborted) {
-      const wanted = Math.min(room(), receive.maxRecords);
+      const wanted = room();
       if (wanted <= 0) {
         await new Promise<void>((resolve) => {
           this.#wake = resolve;
