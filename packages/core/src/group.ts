@@ -1,4 +1,5 @@
 import { unsupported } from "./capability/unsupported.ts";
+import { deadTopic } from "./dead-letter/letter.ts";
 import type { DeadLettersWiring } from "./dead-letters.ts";
 import { GroupDeadLetters } from "./dead-letters.ts";
 import type { BoundTopic } from "./definition.ts";
@@ -52,6 +53,7 @@ export class TopicGroup implements Group {
   async delete(): Promise<void> {
     await this.#topic.ready();
     await this.#admin("delete a group of", (admin, signal) => admin.deleteGroup(this.#topic.wire, this.name, signal));
+    await this.#admin("delete the dead letters of", (admin, signal) => admin.deleteTopic(deadTopic(this.#topic.wire, this.name), signal));
   }
 
   #admin<T>(doing: string, call: (admin: Admin, signal: AbortSignal) => Promise<T>): Promise<T> {

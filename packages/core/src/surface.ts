@@ -124,6 +124,7 @@ export interface Group {
   position(): Promise<Position>;
   /** Moves the group; outstanding deliveries are lost to their handlers. Rejects `GROUP_ACTIVE` where only an idle group can move. */
   seek(to: Start): Promise<void>;
+  /** Deletes the group with what it has not acknowledged, its inbox and its dead letters. */
   delete(): Promise<void>;
 }
 
@@ -146,7 +147,7 @@ export interface TopicCore<S extends Schema> {
     readonly partitions: number | undefined;
     readonly groups: readonly string[] | undefined;
   }>;
-  /** Deletes the topic with its groups; deleting what is not there succeeds. */
+  /** Deletes the topic with its groups and their dead letters; deleting what is not there succeeds. */
   delete(): Promise<void>;
 }
 

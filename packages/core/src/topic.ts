@@ -216,7 +216,10 @@ export class TopicHandle implements BoundTopic, Topic<Schema<unknown, unknown>> 
   }
 
   async delete(): Promise<void> {
-    await administer(this.#wiring, this.wire, "delete", (admin, signal) => admin.deleteTopic(this.wire, signal));
+    const groups = (await this.describe()).groups ?? [];
+    for (const name of [this.wire, ...groups.map((group) => deadTopic(this.wire, group))]) {
+      await administer(this.#wiring, name, "delete", (admin, signal) => admin.deleteTopic(name, signal));
+    }
     this.#prepared = false;
     this.#described = undefined;
   }

@@ -1,4 +1,5 @@
 import type { SettleResult, WireDelivery } from "../driver/wire.ts";
+import { Fifo } from "../primitives/fifo.ts";
 import type { Entry } from "./entry.ts";
 import { PrefixTracker } from "./prefix.ts";
 
@@ -21,7 +22,10 @@ export class Settler {
   #queue: Entry[] = [];
   #scheduled = false;
   #busy = false;
-  readonly #idle: (() => void)[] = [];
+  /** Acks taken and acks answered, in order: a flush waits for what was taken before it, not for a quiet moment. */
+  #taken = 0;
+  #answered = 0;
+  readonly #flushes = new Fifo<{ upTo: number; resolve: () => void }>();
 
   constructor(wiring: SettlerWiring) {
     this.#wiring = wiring;
@@ -46,6 +50,7 @@ export class Settler {
       }
       this.#queue.push(head);
     }
+    this.#taken++;
     if (this.#scheduled || this.#busy) return;
     this.#scheduled = true;
     queueMicrotask(() => {
@@ -60,8 +65,9 @@ export class Settler {
   }
 
   /** Resolves when every ack given so far has its answer. */
-  async flush(): Promise<void> {
-    while (this.#busy || this.#queue.length > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  flush(): Promise<void> {
+    if (this.#answered === this.#taken) return Promise.resolve();
+    return new Promise((resolve) => this.#flushes.push({ upTo: this.#taken, resolve }));
   }
 
   async #run(): Promise<void> {
@@ -73,9 +79,12 @@ export class Settler {
       // What was lost while it waited here never reaches the wire.
       const owned = entries.filter((entry) => entry.state === "settling");
       if (owned.length > 0) await this.#send(owned);
+      this.#answered += entries.length;
+      for (let next = this.#flushes.peek(); next !== undefined && next.upTo <= this.#answered; next = this.#flushes.peek()) {
+        this.#flushes.shift()?.resolve();
+      }
     }
     this.#busy = false;
-    for (const resolve of this.#idle.splice(0)) resolve();
   }
 
   async #send(entries: Entry[]): Promise<void> {

@@ -97,3 +97,17 @@ test("heads are kept per ownership: a shard taken again starts afresh", async ()
   await settler.flush();
   expect(calls).toEqual([["0:1"]]);
 });
+
+test("a flush waits for the acks given before it, not for a moment without any", async () => {
+  const { settler, settle } = setUp("message");
+  let flushed = false;
+  settle(entry(0));
+  void settler.flush().then(() => {
+    flushed = true;
+  });
+  for (let n = 1; n < 50 && !flushed; n++) {
+    settle(entry(n));
+    await Promise.resolve();
+  }
+  expect(flushed).toBe(true);
+});
