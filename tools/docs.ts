@@ -36,7 +36,9 @@ export async function errorCodes(root: string): Promise<readonly { readonly code
   const codes = (await load(root, ERRORS))["ERROR_CODES"] as readonly string[];
   const text = readFileSync(join(root, ERRORS), "utf8");
   const body = /export interface ErrorDetails \{\n([\s\S]*?)\n\}/.exec(text)?.[1] ?? "";
-  const types = new Map([...body.matchAll(/^ {2}(\w+): (.*);$/gm)].map(([, code, type]) => [code ?? "", (type ?? "").replaceAll("readonly ", "")]));
+  const types = new Map(
+    [...body.matchAll(/^ {2}(\w+): (.*);$/gm)].map(([, code, type]) => [code ?? "", (type ?? "").replaceAll("readonly ", "")]),
+  );
   return codes.map((code) => ({ code, details: types.get(code) ?? "" }));
 }
 
@@ -47,7 +49,9 @@ export async function defaults(root: string): Promise<readonly (readonly [name: 
 }
 
 function literal(value: unknown): string {
-  return typeof value === "string" ? JSON.stringify(value) : inspect(value, { numericSeparator: true, breakLength: Number.POSITIVE_INFINITY });
+  return typeof value === "string"
+    ? JSON.stringify(value)
+    : inspect(value, { numericSeparator: true, breakLength: Number.POSITIVE_INFINITY });
 }
 
 type Data = { readonly [name: string]: unknown };
@@ -104,7 +108,9 @@ export function shown(path: string, value: unknown): string {
 function leaves(record: Data, path = ""): [string, unknown][] {
   return Object.entries(record).flatMap(([name, value]) => {
     const here = path === "" ? name : `${path}.${name}`;
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? leaves(value as Data, here) : [[here, value] as [string, unknown]];
+    return typeof value === "object" && value !== null && !Array.isArray(value)
+      ? leaves(value as Data, here)
+      : [[here, value] as [string, unknown]];
   });
 }
 
@@ -129,10 +135,16 @@ async function errorTable(root: string): Promise<string> {
 
 async function schemeTable(root: string): Promise<string> {
   const all = await records(root);
-  const packages = (await load(root, "packages/core/src/adapters.generated.ts"))["ADAPTERS"] as Readonly<Record<string, { package: string }>>;
+  const packages = (await load(root, "packages/core/src/adapters.generated.ts"))["ADAPTERS"] as Readonly<
+    Record<string, { package: string }>
+  >;
   return table(
     ["adapter", "URL schemes", "package"],
-    all.map(({ adapter, schemes }) => [`\`${adapter}\``, schemes.map((scheme) => `\`${scheme}:\``).join(" "), `\`${packages[adapter]?.package ?? ""}\``]),
+    all.map(({ adapter, schemes }) => [
+      `\`${adapter}\``,
+      schemes.map((scheme) => `\`${scheme}:\``).join(" "),
+      `\`${packages[adapter]?.package ?? ""}\``,
+    ]),
   );
 }
 

@@ -59,8 +59,10 @@ function markerAbove(lines: readonly string[], index: number): string | undefine
 function linksOf(line: string, number: number): Link[] {
   const bare = line.replace(/`[^`]*`/g, "");
   const found: Link[] = [];
-  for (const [, target] of bare.matchAll(/\]\(\s*<?([^)\s>]+)>?(?:\s+"[^"]*")?\s*\)/g)) if (target !== undefined) found.push({ target, line: number });
-  for (const [, target] of bare.matchAll(/<(?:a|img)\b[^>]*?\b(?:href|src)="([^"]+)"/g)) if (target !== undefined) found.push({ target, line: number });
+  for (const [, target] of bare.matchAll(/\]\(\s*<?([^)\s>]+)>?(?:\s+"[^"]*")?\s*\)/g))
+    if (target !== undefined) found.push({ target, line: number });
+  for (const [, target] of bare.matchAll(/<(?:a|img)\b[^>]*?\b(?:href|src)="([^"]+)"/g))
+    if (target !== undefined) found.push({ target, line: number });
   const reference = /^\s{0,3}\[[^\]^]+\]:\s*(\S+)/.exec(bare)?.[1];
   if (reference !== undefined) found.push({ target: reference, line: number });
   return found;
@@ -101,10 +103,13 @@ export function parseMarkdown(text: string): Markdown {
 
 /** Puts `text` between `<!-- generated: name -->` and `<!-- /generated -->`, everywhere; the rest stays. */
 export function fillGenerated(markdown: string, fill: (name: string) => string | undefined): string {
-  return markdown.replace(/(<!-- generated: ([\w-]+) -->\n)[\s\S]*?(<!-- \/generated -->)/g, (whole, open: string, name: string, close: string) => {
-    const text = fill(name);
-    return text === undefined ? whole : `${open}\n${text.trim()}\n\n${close}`;
-  });
+  return markdown.replace(
+    /(<!-- generated: ([\w-]+) -->\n)[\s\S]*?(<!-- \/generated -->)/g,
+    (whole, open: string, name: string, close: string) => {
+      const text = fill(name);
+      return text === undefined ? whole : `${open}\n${text.trim()}\n\n${close}`;
+    },
+  );
 }
 
 /** The names of a file's generated parts. */

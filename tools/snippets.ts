@@ -35,7 +35,12 @@ export function regionsOf(text: string): Map<string, string> {
     } else if (CLOSE.test(line)) {
       const done = open.pop();
       if (done === undefined) throw new Error("an #endregion has no #region");
-      found.set(done.name, dedent(done.lines).join("\n").replace(/^\n+|\n+$/g, ""));
+      found.set(
+        done.name,
+        dedent(done.lines)
+          .join("\n")
+          .replace(/^\n+|\n+$/g, ""),
+      );
     } else {
       for (const one of open) one.lines.push(line);
     }

@@ -12,6 +12,8 @@ const FILES = new Set(
 const REQUIRED = ["package.json", "README.md", "harness.ts", "src/index.ts", "src/capabilities.ts", "test/conformance.test.ts"];
 /** Lines of code of one driver; comments and blank lines do not count, so that explaining is free. */
 const DRIVER_LINES = 900;
+/** What runs inside the backend is counted apart: server-side scripts, the statements of a database, the engine of an embedded backend. */
+const SCRIPTS_LINES = 1_300;
 const SUITE_LINES = 20;
 
 /** `redis+pubsub` allows the factory names redisPubsub and redisPubSub: compared without case and separators. */
@@ -27,7 +29,7 @@ function shape(root: string, name: string): string[] {
   for (const path of files) {
     const parts = path.slice(`${folder}/src/`.length).split("/");
     const last = parts.at(-1) ?? "";
-    // scripts/ holds what runs inside the backend and belongs to the driver that it lies in.
+    // scripts/ holds what runs inside the backend, for the driver that it lies in.
     const scripts = parts.indexOf("scripts");
     const place = scripts === -1 ? parts : parts.slice(0, scripts + 1);
     const driver = place.length === 2 && place[1] !== "scripts" && place[0] !== "scripts" ? (place[0] ?? "") : "";
@@ -35,14 +37,15 @@ function shape(root: string, name: string): string[] {
     if (!shaped) {
       found.push(`${path}: every adapter has the same file names (${[...FILES].join(", ")}, scripts/, one folder per further driver)`);
     }
-    const owner = scripts === 1 ? (parts[0] ?? "") : driver;
+    const owner = scripts === -1 ? driver : parts.slice(0, scripts + 1).join("/");
     if (path.endsWith(".ts")) drivers.set(owner, (drivers.get(owner) ?? 0) + readSource(root, path).codeLines);
   }
   for (const [driver, lines] of drivers) {
-    if (lines > DRIVER_LINES) {
+    const most = driver.endsWith("scripts") ? SCRIPTS_LINES : DRIVER_LINES;
+    if (lines > most) {
       const where = driver === "" ? `${folder}/src` : `${folder}/src/${driver}`;
       found.push(
-        `${where}: ${lines} lines of code (comments and blank lines not counted), at most ${DRIVER_LINES}; what is not native belongs to core`,
+        `${where}: ${lines} lines of code (comments and blank lines not counted), at most ${most}; what is not native belongs to core`,
       );
     }
   }

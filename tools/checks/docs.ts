@@ -46,7 +46,8 @@ export function deadLinks(root: string, all: Documents): string[] {
       if (to.startsWith("..")) found.push(`${path}:${line}: the link ${target} leads out of the checkout`);
       else if (!existsSync(join(root, to))) found.push(`${path}:${line}: the link ${target} leads nowhere`);
       else if (anchor !== undefined && anchor !== "" && statSync(join(root, to)).isFile()) {
-        const known = all.get(to)?.anchors ?? (to.endsWith(".md") ? parseMarkdown(readFileSync(join(root, to), "utf8")).anchors : undefined);
+        const known =
+          all.get(to)?.anchors ?? (to.endsWith(".md") ? parseMarkdown(readFileSync(join(root, to), "utf8")).anchors : undefined);
         if (known !== undefined && !known.has(anchor)) found.push(`${path}:${line}: ${to} has no heading for #${anchor}`);
       }
     }
@@ -66,7 +67,8 @@ function idlePrograms(root: string, all: Documents): string[] {
   }
   const programs = filesIn(root, PROGRAMS, /\.ts$/).filter((path) => !path.startsWith(`${PROGRAMS}/test/`));
   const tests = filesIn(root, `${PROGRAMS}/test`, /\.ts$/).map((path) => readFileSync(join(root, path), "utf8"));
-  const tested = (word: string): boolean => tests.some((text) => new RegExp(`(?<![\\w$])${word.replaceAll("$", "\\$")}(?![\\w$])`).test(text));
+  const tested = (word: string): boolean =>
+    tests.some((text) => new RegExp(`(?<![\\w$])${word.replaceAll("$", "\\$")}(?![\\w$])`).test(text));
   for (const path of programs) {
     for (const region of regionsOf(readFileSync(join(root, path), "utf8")).keys()) {
       if (!shown.has(`${path}#${region}`)) found.push(`${path}: no document shows the region "${region}"`);
@@ -75,7 +77,9 @@ function idlePrograms(root: string, all: Documents): string[] {
     const inside = path.slice(PROGRAMS.length + 1);
     if (exportedValues.length === 0 && !tests.some((text) => text.includes(inside))) found.push(`${path}: no test runs it`);
     for (const name of exportedValues) {
-      const here = programs.some((other) => other !== path && new RegExp(`(?<![\\w$])${name}(?![\\w$])`).test(readFileSync(join(root, other), "utf8")));
+      const here = programs.some(
+        (other) => other !== path && new RegExp(`(?<![\\w$])${name}(?![\\w$])`).test(readFileSync(join(root, other), "utf8")),
+      );
       if (!here && !tested(name)) found.push(`${path}: no test runs ${name}`);
     }
   }
@@ -142,13 +146,23 @@ export async function docs(root: string): Promise<string[]> {
     found.push(...codeBlocks(path, parsed));
     const rendered = await render(root, path);
     found.push(...rendered.problems);
-    if (rendered.problems.length === 0 && rendered.text !== text) found.push(`${path}: ${firstDifference(text, rendered.text)}; ${REWRITE}`);
+    if (rendered.problems.length === 0 && rendered.text !== text)
+      found.push(`${path}: ${firstDifference(text, rendered.text)}; ${REWRITE}`);
     for (const name of new Set(generatedNames(text))) {
-      const closed = text.split(`<!-- generated: ${name} -->`).slice(1).every((rest) => rest.split("<!-- generated:")[0]?.includes("<!-- /generated -->"));
+      const closed = text
+        .split(`<!-- generated: ${name} -->`)
+        .slice(1)
+        .every((rest) => rest.split("<!-- generated:")[0]?.includes("<!-- /generated -->"));
       if (!closed) found.push(`${path}: <!-- generated: ${name} --> has no <!-- /generated -->`);
     }
   }
-  return [...found, ...deadLinks(root, all), ...idlePrograms(root, all), ...(await errorsPage(root, all)), ...(await defaultsPage(root, all))];
+  return [
+    ...found,
+    ...deadLinks(root, all),
+    ...idlePrograms(root, all),
+    ...(await errorsPage(root, all)),
+    ...(await defaultsPage(root, all)),
+  ];
 }
 
 function firstDifference(is: string, should: string): string {

@@ -63,9 +63,16 @@ describe("is refused:", () => {
 
   test("more than 900 lines of code, where comments do not count", () => {
     expect(check({ "adapters/demo/src/driver.ts": lines(899) + "// why\n".repeat(500) })).toEqual([]);
-    const found = check({ "adapters/demo/src/driver.ts": lines(500), "adapters/demo/src/scripts/claim.ts": lines(400) });
+    const found = check({ "adapters/demo/src/driver.ts": lines(500), "adapters/demo/src/cursor.ts": lines(400) });
     expect(found).toHaveLength(1);
     expect(found[0]).toMatch("adapters/demo/src: 901 lines of code");
+  });
+
+  test("more than 1,300 lines of what runs inside the backend, which counts apart", () => {
+    expect(check({ "adapters/demo/src/driver.ts": lines(899), "adapters/demo/src/scripts/claim.ts": lines(1_300) })).toEqual([]);
+    const found = check({ "adapters/demo/src/scripts/claim.ts": lines(1_301) });
+    expect(found).toHaveLength(1);
+    expect(found[0]).toMatch("adapters/demo/src/scripts: 1301 lines of code");
   });
 
   test("an export that is neither the factory nor a type", () => {
