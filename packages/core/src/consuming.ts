@@ -67,7 +67,10 @@ export function consumption(
     retry: new RetryPolicy(retry, capabilities.hold),
     deadLetter: o.deadLetter ?? DEFAULTS.deadLetter,
     onDataLoss: o.onDataLoss ?? DEFAULTS.onDataLoss,
-    batch: batch === undefined ? undefined : { max: batch.max, waitMs: batch.waitMs ?? 0, onThrow: batch.onThrow ?? "split" },
+    batch:
+      batch === undefined
+        ? undefined
+        : { max: batch.max, waitMs: batch.waitMs ?? DEFAULTS["batch.waitMs"], onThrow: batch.onThrow ?? DEFAULTS["batch.onThrow"] },
     manual,
     handler,
   };

@@ -13,7 +13,6 @@ import { dataLoss } from "./lifecycle/loss.ts";
 import type { Interceptor } from "./options.ts";
 import { Backlog } from "./ordering/backlog.ts";
 import { Alarm } from "./primitives/alarm.ts";
-import { sleep } from "./primitives/sleep.ts";
 import type { PublishLine } from "./publish.ts";
 import { Entry } from "./settlement/entry.ts";
 import { Ownership } from "./settlement/ownership.ts";
@@ -30,7 +29,6 @@ export interface DeliverWiring {
 }
 
 const CREDIT = 10_000;
-const ACK_PAUSE_MS = 100;
 /** THE DELIVERY LINE: receive, lane, decode … handler (handling.ts), retry, dead letter, settle; the file that knows this order. */
 export class DeliverLine {
   readonly #wiring: DeliverWiring;
@@ -122,7 +120,8 @@ export class DeliverLine {
         this.#wake();
         this.#hush();
       },
-      ackFailed: (error) => this.#ackFailed(error),
+      stop: this.#stopped.signal,
+      retryable: (error) => fromDriver(wiring.connection.driver, error, { adapter: wiring.adapter, doing: "acknowledge" }).retryable,
     });
     this.#handling = new Handling(
       {
@@ -159,9 +158,10 @@ export class DeliverLine {
     return { state, inFlight: this.#handling.size, oldestInFlightMs: this.#handling.oldestMs };
   }
 
-  /** Deliveries owned but for those that wait for their next attempt, and copies on their way: 0 means that nothing happens by itself. */
+  /** What goes on by itself at this point of time; what waits for its next attempt, or behind that, does not count. */
   get busy(): number {
-    return this.#ownership.size - this.#backlog.held + this.#copies.pending + this.#handling.size;
+    const startable = this.#paused ? 0 : this.#backlog.available;
+    return this.#handling.size + this.#copies.pending + this.#ownership.settling + startable;
   }
 
   set concurrency(concurrency: number) {
@@ -212,9 +212,13 @@ export class DeliverLine {
   // ---- receive
   #room(): number {
     const { manual, batch, topic } = this.#options;
-    const { size, bytes } = this.#ownership;
+    // What is held for its next attempt, and what waits behind it, must not keep other keys from coming.
+    const { size, available, held } = this.#backlog;
+    const owned = this.#ownership.size;
     // A stream's user may hold what it likes unsettled; what nobody has asked for is what counts.
-    const wanted = manual ? this.#window.ahead(this.#demand * (batch?.max ?? 1), this.#backlog.size) : this.#window.room(size, bytes);
+    const wanted = manual
+      ? this.#window.ahead(this.#demand * (batch?.max ?? 1), size)
+      : this.#window.room(owned - (size - available) - held, owned, this.#ownership.bytes);
     this.#asked = this.#paused || this.#closing ? 0 : Math.min(wanted, topic.capabilities.receive.maxRecords);
     return this.#asked;
   }
@@ -309,14 +313,6 @@ export class DeliverLine {
   }
 
   // ---- settle
-  async #ackFailed(raw: unknown): Promise<"again" | "lost"> {
-    const { adapter, connection } = this.#wiring;
-    const error = fromDriver(connection.driver, raw, { adapter, doing: "acknowledge on", topic: this.#options.topic.wire });
-    if (!error.retryable || this.#stopped.signal.aborted) return "lost";
-    await sleep(this.#clock, ACK_PAUSE_MS, this.#stopped.signal);
-    return "again";
-  }
-
   /** No longer ours. A running handler keeps its lane until it returns or its time is over. */
   #lost(entry: Entry, was: Entry["state"]): void {
     if (was === "waiting") this.#backlog.leave(entry);

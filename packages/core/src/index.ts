@@ -41,3 +41,4 @@ export type {
   TopicCore,
   Verbs,
 } from "./surface.ts";
+export type { BrokerEvent, DeliverTrace, PublishTrace } from "./telemetry/events.ts";

@@ -62,7 +62,10 @@ export interface BatchOptions extends ConsumeOptions {
 
 /** Wraps both lines: publish runs after the checks and before the trace, handle after decode around the handler. */
 export interface Interceptor {
-  publish?(record: { topic: string; payload: unknown; headers: Record<string, string> }, next: () => Promise<Receipt>): Promise<Receipt>;
+  publish?(
+    record: { topic: string; readonly id: string; payload: unknown; headers: Record<string, string> },
+    next: () => Promise<Receipt>,
+  ): Promise<Receipt>;
   handle?(message: Delivery<unknown>, next: () => Promise<void>): Promise<void>;
 }
 
@@ -95,6 +98,8 @@ export interface Defaults {
   readonly deadLetter: "keep" | "drop";
   readonly onDataLoss: "fail" | "skip";
   readonly from: "latest";
+  readonly "batch.waitMs": number;
+  readonly "batch.onThrow": "split" | "whole";
 }
 
 /** The defaults, as docs/defaults.md lists them (a test ties the two). */
@@ -113,6 +118,8 @@ export const DEFAULTS: Defaults = Object.freeze({
   deadLetter: "keep",
   onDataLoss: "fail",
   from: "latest",
+  "batch.waitMs": 0,
+  "batch.onThrow": "split",
 });
 
 const TOPIC = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,198}[A-Za-z0-9_-])?$/;

@@ -125,8 +125,9 @@ export class PublishLine {
   }
 
   // ---- interceptors
-  #intercept(topic: BoundTopic, payload: unknown, options: PublishOptions): Promise<Receipt> {
-    const record = { topic: topic.name, payload, headers: { ...options.headers } };
+  #intercept(topic: BoundTopic, payload: unknown, given: PublishOptions): Promise<Receipt> {
+    const options = { ...given, id: given.id ?? newId() };
+    const record = { topic: topic.name, id: options.id, payload, headers: { ...options.headers } };
     const from = (n: number): (() => Promise<Receipt>) => {
       let called = false;
       return async () => {
@@ -144,8 +145,9 @@ export class PublishLine {
   // ---- trace
   #trace(topic: BoundTopic, payload: unknown, options: PublishOptions, headers: PublishOptions["headers"]): Promise<Receipt> {
     if (!publishTrace.hasSubscribers) return this.#prepare(topic, payload, options, headers);
-    const context = { adapter: this.#wiring.adapter, topic: topic.name, key: options.key, headers: { ...headers }, payload };
-    return publishTrace.tracePromise(() => this.#prepare(topic, payload, options, context.headers), context);
+    const id = options.id ?? newId();
+    const context = { adapter: this.#wiring.adapter, topic: topic.name, key: options.key, headers: { ...headers }, payload, id };
+    return publishTrace.tracePromise(() => this.#prepare(topic, payload, { ...options, id }, context.headers), context);
   }
 
   /** Everything that may take time before encoding: connecting, provisioning, an async schema. At once where there is nothing to wait for. */

@@ -33,11 +33,11 @@ export class Window {
     this.#target = Math.max(this.#target, this.#floor);
   }
 
-  /** How many more to ask for, having `owned` messages of `bytes` bytes. 0 until there is room for a worthwhile batch. */
-  room(owned: number, bytes: number): number {
+  /** How many more to ask for, with `active` at work or ready for it, `owned` in all, of `bytes` bytes. 0 until a batch is worthwhile. */
+  room(active: number, owned: number, bytes: number): number {
     if (bytes >= MAX_BYTES) return 0;
-    const room = this.#target - owned;
-    return room * 2 >= this.#target ? room : 0;
+    const room = this.#target - active;
+    return room * 2 >= this.#target ? Math.min(room, this.#most - owned) : 0;
   }
 
   /** Streams: how many more to ask for, with `wanted` asked for by their user and `waiting` here already. */

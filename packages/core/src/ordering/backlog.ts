@@ -32,6 +32,11 @@ export class Backlog<T extends Waiting> {
     return this.#lanes.size === 0;
   }
 
+  /** New messages that could be taken now. */
+  get available(): number {
+    return this.#lanes.available;
+  }
+
   /** New messages that wait here. */
   get size(): number {
     return this.#lanes.size;

@@ -3,10 +3,13 @@ import type { Subscription } from "../driver/driver.ts";
 import type { Shard } from "../driver/wire.ts";
 import { BrokerError } from "../errors.ts";
 import { Chain } from "../primitives/chain.ts";
+import { sleep } from "../primitives/sleep.ts";
 import type { Entry } from "./entry.ts";
 import { Leases } from "./leases.ts";
 import { Settler } from "./settler.ts";
 import { ShardHold } from "./shard-hold.ts";
+
+const ACK_PAUSE_MS = 100;
 
 export interface OwnershipWiring {
   readonly clock: Clock;
@@ -21,7 +24,10 @@ export interface OwnershipWiring {
   readonly lost: (entry: Entry, was: Entry["state"]) => void;
   readonly told: (entries: number, shard: string, reason: string) => void;
   readonly settled: () => void;
-  readonly ackFailed: (error: unknown) => Promise<"again" | "lost">;
+  /** An error of the backend may go away by itself. */
+  readonly retryable: (error: unknown) => boolean;
+  /** No further tries. */
+  readonly stop: AbortSignal;
 }
 
 /** Everything a subscription owns: keeps its leases, settles it, and knows when it is no longer ours. */
@@ -42,7 +48,7 @@ export class Ownership {
         if (verdict === "settled") this.#over(entry);
         else this.lose([entry], "somebody else owns it");
       },
-      failed: wiring.ackFailed,
+      failed: (error) => this.#ackFailed(error),
     });
     const { scope, maxUnacked } = wiring.hold;
     if (scope === "shard" && Number.isFinite(maxUnacked) && !wiring.broadcast) {
@@ -63,6 +69,11 @@ export class Ownership {
 
   get size(): number {
     return this.#owned.size;
+  }
+
+  /** Acks on their way. */
+  get settling(): number {
+    return this.#settler.pending;
   }
 
   get bytes(): number {
@@ -151,6 +162,14 @@ export class Ownership {
 
   stop(): void {
     this.#leases.stop();
+  }
+
+  /** An ack met an error: worth another try while the link can come back and the delivery is ours. */
+  async #ackFailed(error: unknown): Promise<"again" | "lost"> {
+    const { retryable, stop, clock } = this.#wiring;
+    if (stop.aborted || !retryable(error)) return "lost";
+    await sleep(clock, ACK_PAUSE_MS, stop);
+    return "again";
   }
 
   #over(entry: Entry): void {

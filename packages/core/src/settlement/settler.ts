@@ -32,6 +32,11 @@ export class Settler {
     this.#prefix = wiring.unit === "prefix" ? new PrefixTracker() : undefined;
   }
 
+  /** Acks without an answer. */
+  get pending(): number {
+    return this.#taken - this.#answered;
+  }
+
   /** A delivery has come in; logs need to know their order. */
   delivered(entry: Entry): void {
     this.#prefix?.delivered(entry);

@@ -45,7 +45,7 @@ export interface PublishTrace {
   readonly key: string | undefined;
   readonly headers: Record<string, string>;
   readonly payload: unknown;
-  id?: string;
+  readonly id: string;
   result?: unknown;
   error?: unknown;
 }

@@ -5,6 +5,7 @@ import type { Out, Schema } from "../schema.ts";
 
 /** A payload's body, as `publish` would send it: checked by the schema, and null for a tombstone. Throws as `decodePayload` does. */
 export function encodePayload(topic: TopicDefinition, payload: unknown): Uint8Array | null {
+  // Not `publish`'s rule: any other publisher's tombstone reaches handlers too.
   if (payload === null) return null;
   validate(topic, payload);
   return resolveCodec(topic.codec).encode(payload);

@@ -25,14 +25,14 @@ test("the gate is bounded in bytes too, but one item over the bound passes alone
 test("the window starts at twice the concurrency and grows only while handlers run dry", async () => {
   const clock = new VirtualClock();
   const window = new Window(clock, 4);
-  expect(window.room(0, 0)).toBe(8);
-  expect(window.room(8, 0)).toBe(0);
+  expect(window.room(0, 0, 0)).toBe(8);
+  expect(window.room(8, 8, 0)).toBe(0);
   for (let round = 0; round < 20; round++) {
     window.handled(500);
     await clock.advance(25);
     window.starved();
   }
-  expect(window.room(0, 0)).toBe(10_000);
+  expect(window.room(0, 0, 0)).toBe(10_000);
 });
 
 test("the window never owns more than half a second of measured work", async () => {
@@ -43,9 +43,9 @@ test("the window never owns more than half a second of measured work", async () 
     await clock.advance(100);
     window.starved();
   }
-  expect(window.room(0, 0)).toBeLessThanOrEqual(5);
+  expect(window.room(0, 0, 0)).toBeLessThanOrEqual(5);
 });
 
 test("nothing more is asked for while the owned bytes are over the bound", () => {
-  expect(new Window(new VirtualClock(), 100).room(1, 33 * 2 ** 20)).toBe(0);
+  expect(new Window(new VirtualClock(), 100).room(1, 1, 33 * 2 ** 20)).toBe(0);
 });
