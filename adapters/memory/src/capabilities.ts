@@ -38,8 +38,11 @@ const memory: Capabilities = {
 /** The adapter's record by its name. */
 export const capabilities: Readonly<Record<"memory", Capabilities>> = deepFreeze({ memory });
 
-/** The boolean view of the record, for types. */
-export const features = {
+/** Every feature, as literals for types. */
+export type MemoryFeatures = Features & { readonly [K in keyof Features]: true };
+
+/** The boolean view of the record. */
+export const features: MemoryFeatures = Object.freeze({
   groups: true,
   replay: true,
   seek: true,
@@ -47,4 +50,4 @@ export const features = {
   delay: true,
   keyOrder: true,
   atLeastOnce: true,
-} as const satisfies Features;
+});

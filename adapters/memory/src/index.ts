@@ -1,6 +1,5 @@
 import type { Adapter, AdapterFactory, Capabilities, Features } from "brokerkit/driver";
-import type { features as own } from "./capabilities.ts";
-import { features } from "./capabilities.ts";
+import { features, type MemoryFeatures } from "./capabilities.ts";
 import { MemoryDriver } from "./driver.ts";
 import { checkOptions, type MemoryOptions, optionsOf, recordOf } from "./options.ts";
 import { namedWorld, World } from "./scripts/world.ts";
@@ -37,7 +36,7 @@ function featuresOf({ delivery, from, seek, lag, delay, keyOrder }: Capabilities
  * Brokers that connect to one adapter value share its topics, and so do adapter values of one `world`.
  * With `like` it behaves as that capability record says. Throws `INVALID_ARGUMENT` for options that it does not know.
  */
-function factory(options?: MemoryOptions & { readonly like?: undefined }): Adapter<typeof own>;
+function factory(options?: MemoryOptions & { readonly like?: undefined }): Adapter<MemoryFeatures>;
 function factory(options: MemoryOptions): Adapter;
 function factory(options: MemoryOptions = {}): Adapter {
   return make(options);

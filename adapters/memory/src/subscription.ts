@@ -12,7 +12,7 @@ import { beyond } from "./errors.ts";
 import { Delivery } from "./scripts/delivery.ts";
 import type { Group } from "./scripts/group.ts";
 import type { Member } from "./scripts/queue.ts";
-import type { Source } from "./scripts/topic.ts";
+import type { Source } from "./scripts/source.ts";
 import type { World } from "./scripts/world.ts";
 
 interface Wiring {
@@ -75,8 +75,6 @@ export class MemorySubscription implements Subscription {
     if (this.#source.error !== undefined) return Promise.reject(this.#source.error);
     if (signal.aborted) return Promise.resolve([]);
     const deliveries = this.#source.take(this.#member, max, this.#clock.monotonic());
-    // What is out now may come back to others who wait.
-    if (deliveries.length > 0) this.#wiring.group?.arm();
     if (deliveries.length > 0 || waitMs <= 0 || this.#closed) return Promise.resolve(deliveries);
     this.#receiving++;
     const waited = this.#source.line.wait(this.#member, max, waitMs, signal, this.#clock).finally(() => this.#receiving--);

@@ -90,6 +90,17 @@ describe("position", () => {
   });
 });
 
+test("a position does not pass over what was given back", async () => {
+  const rig = await Rig.open();
+  const { subscription, take } = await rig.join("billing", earliest);
+  await rig.publish("-1", "-2");
+  const [first, second] = await take();
+  if (first === undefined || second === undefined) throw new Error("nothing was delivered");
+  await subscription.ack([second]);
+  await subscription.nack?.([{ delivery: first, delayMs: 60_000, failures: 1 }]);
+  expect(await rig.driver.admin.position(rig.topic, "billing", never)).toEqual(new Map());
+});
+
 describe("seek", () => {
   const seek = (rig: Rig, to: WireStart) => rig.driver.admin.seek(rig.topic, "billing", to, never);
 

@@ -70,6 +70,22 @@ describe("replay", () => {
     expect([deliveries.length, deliveries[0]?.place]).toEqual([1_400, "0:2100"]);
   });
 
+  test("begins with the first message of a time or later, wherever it is", async () => {
+    const rig = await Rig.open();
+    await rig.publishRecords(...[5, 1, 9, 2].map((publishedAt) => rig.record(`${publishedAt}`, { publishedAt })));
+    const from = async (ms: number) => bodies((await rig.replay({ kind: "time", ms })).deliveries);
+    expect(await from(2)).toEqual(["5", "1", "9", "2"]);
+    expect(await from(6)).toEqual(["9", "2"]);
+  });
+
+  test("leaves out what is past its time to live", async () => {
+    const rig = await Rig.open();
+    await rig.publishRecords(rig.record("short", { ttlMs: 100 }), rig.record("long"));
+    rig.clock.advance(100);
+    expect(bodies((await rig.replay()).deliveries)).toEqual(["long"]);
+    expect(bodies(await (await rig.broadcast(earliest)).take())).toEqual(["long"]);
+  });
+
   test("does not show a delayed message before its time", async () => {
     const rig = await Rig.open();
     await rig.publishRecords(rig.record("later", { delayMs: 1_000 }), rig.record("now"));

@@ -1,6 +1,6 @@
-import type { WireDelivery } from "brokerkit/driver";
+import type { Shard, WireDelivery } from "brokerkit/driver";
 import { describe, expect, test } from "vitest";
-import { type MemberRig, never, Rig, text } from "./rig.ts";
+import { type MemberRig, never, Rig, recordWith, text } from "./rig.ts";
 
 /** A small generator of repeatable numbers (mulberry32). */
 function random(seed: number): (below: number) => number {
@@ -206,4 +206,74 @@ async function watch(seed: number, partitions: number): Promise<void> {
 
 describe("whoever waits is woken by whatever makes a message free", () => {
   test.each([1, 2, 3, 4, 5, 6])("seed %i", (seed) => watch(seed, 1 + (seed % 2)));
+});
+
+/** A log's group: members come and go, and acknowledge heads. */
+async function log(seed: number): Promise<void> {
+  const next = random(seed);
+  const like = recordWith({
+    settle: { unit: "prefix", ack: "recorded" },
+    redelivery: { native: false, counted: "none" },
+    lease: { ms: 0, extend: false },
+    priority: { levels: 0 },
+    groupInbox: "stream",
+  });
+  const rig = await Rig.open({ like }, { partitions: 4 });
+  const members = [await rig.join(), await rig.join()];
+  /** What is owned, by ownership, in delivered order; and the next number of each shard that nobody acknowledged. */
+  const owned = new Map<Shard, { readonly member: MemberRig; deliveries: WireDelivery[] }>();
+  const floors = new Map<string, number>();
+  const numberOf = ({ place }: WireDelivery): number => Number(place?.split(":")[1]);
+  let published = 0;
+  let acknowledged = 0;
+
+  const receive = async (member: MemberRig): Promise<void> => {
+    for (const delivery of await member.take(1 + next(9))) {
+      const { shard } = delivery;
+      for (const [other, { member: owner }] of owned) {
+        if (other.id === shard.id && other !== shard && members.includes(owner))
+          expect(owner.events.shardsLost, `${shard.id} has two owners`).toContain(other);
+      }
+      const own = owned.get(shard) ?? { member, deliveries: [] };
+      owned.set(shard, own);
+      const previous = own.deliveries.at(-1);
+      expect(numberOf(delivery)).toBe(previous === undefined ? (floors.get(shard.id) ?? 0) : numberOf(previous) + 1);
+      own.deliveries.push(delivery);
+    }
+  };
+  const ack = async (own: { readonly member: MemberRig; deliveries: WireDelivery[] }, count: number): Promise<void> => {
+    const head = own.deliveries[count - 1];
+    if (head === undefined) return;
+    const lost = own.member.events.shardsLost.includes(head.shard) || !members.includes(own.member);
+    expect(await own.member.subscription.ack([head])).toEqual([lost ? "lost" : "recorded"]);
+    own.deliveries = own.deliveries.slice(count);
+    if (lost) return;
+    acknowledged += numberOf(head) + 1 - (floors.get(head.shard.id) ?? 0);
+    floors.set(head.shard.id, numberOf(head) + 1);
+  };
+
+  for (let step = 0; step < 500; step++) {
+    const dice = next(12);
+    const member = members[next(members.length)];
+    if (dice < 4) {
+      const records = Array.from({ length: next(6) }, () => rig.record("x", { on: `k${next(20)}` }));
+      const inbox = next(4) === 0 ? [rig.record("y", { target: { topic: rig.topic, group: "billing" } })] : [];
+      published += records.length + inbox.length;
+      await rig.publishRecords(...records, ...inbox);
+    } else if (dice < 7 && member !== undefined) await receive(member);
+    else if (dice < 10) for (const own of owned.values()) await ack(own, next(own.deliveries.length + 1));
+    else if (dice < 11 && members.length < 6) members.push(await rig.join());
+    else if (members.length > 1) await members.splice(next(members.length), 1)[0]?.subscription.close();
+    const lag = await rig.driver.admin.lag(rig.topic, "billing", never);
+    expect(lag.count).toBe(published - acknowledged);
+  }
+  for (let quiet = 0; quiet < published; quiet++) {
+    for (const member of members) await receive(member);
+    for (const own of owned.values()) await ack(own, own.deliveries.length);
+  }
+  expect(acknowledged).toBe(published);
+}
+
+describe("a log's shards have one owner each, and lose nothing when they change hands", () => {
+  test.each([1, 2, 3, 4, 5, 6])("seed %i", log);
 });

@@ -196,6 +196,18 @@ describe("leases", () => {
     expect(bodies(await waiting)).toEqual(["-1"]);
   });
 
+  test("of a receive that did not wait wake others who do", async () => {
+    const rig = await Rig.open();
+    const [a, b] = [await rig.join(), await rig.join()];
+    b.subscription.pause?.(["0"]);
+    const waiting = b.subscription.receive(10, 600_000, never);
+    await rig.publish("-1");
+    expect(await a.take()).toHaveLength(1);
+    b.subscription.resume?.(["0"]);
+    rig.clock.advance(LEASE);
+    expect(bodies(await waiting)).toEqual(["-1"]);
+  });
+
   test("can be extended while they last, and shortened", async () => {
     const rig = await Rig.open();
     const [a, b] = [await rig.join(), await rig.join()];

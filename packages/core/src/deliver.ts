@@ -13,6 +13,7 @@ import { dataLoss } from "./lifecycle/loss.ts";
 import type { Interceptor } from "./options.ts";
 import { Backlog } from "./ordering/backlog.ts";
 import { Alarm } from "./primitives/alarm.ts";
+import { settleBy } from "./primitives/race.ts";
 import type { PublishLine } from "./publish.ts";
 import { Entry } from "./settlement/entry.ts";
 import { Ownership } from "./settlement/ownership.ts";
@@ -29,6 +30,7 @@ export interface DeliverWiring {
 }
 
 const CREDIT = 10_000;
+const GRACE_MS = 1_000;
 /** THE DELIVERY LINE: receive, lane, decode … handler (handling.ts), retry, dead letter, settle; the file that knows this order. */
 export class DeliverLine {
   readonly #wiring: DeliverWiring;
@@ -189,8 +191,10 @@ export class DeliverLine {
   /** Drains until `deadline` (monotonic ms), then aborts what still runs; hands back the rest. */
   async close(deadline: number): Promise<void> {
     this.#closing = true;
-    await this.#feed.stop();
-    await this.#ownership.handBack(this.#backlog.drain());
+    // A driver on a dead link may take its time; closing does not.
+    const bounded = (work: Promise<unknown>): Promise<void> => settleBy(this.#clock, deadline + GRACE_MS, work);
+    await bounded(this.#feed.stop());
+    await bounded(this.#ownership.handBack(this.#backlog.drain()));
     if (this.#options.manual) this.#handling.abandon("the stream was closed");
     const timer = this.#clock.timer(Math.max(0, deadline - this.#clock.monotonic()), () => {
       this.#handling.abandon("the close deadline passed");
@@ -200,13 +204,13 @@ export class DeliverLine {
     while (!this.#stopped.signal.aborted && this.#handling.size + this.#copies.pending > 0) {
       await new Promise<void>((resolve) => this.#quiet.push(resolve));
     }
-    await this.#ownership.flush();
+    await bounded(this.#ownership.flush());
     timer.cancel();
-    await this.#ownership.handBack(this.#ownership.all());
+    await bounded(this.#ownership.handBack(this.#ownership.all()));
     this.#stopped.abort();
     this.#alarm.cancel();
     this.#ownership.stop();
-    await this.#feed.leave();
+    await bounded(this.#feed.leave());
   }
 
   // ---- receive

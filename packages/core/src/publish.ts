@@ -61,7 +61,9 @@ export class PublishLine {
     this.#clock = wiring.clock;
     this.#connection = wiring.connection;
     this.#interceptors = wiring.interceptors.filter((interceptor) => interceptor.publish !== undefined);
-    this.#pending = new Deadlines(wiring.clock, (item) => item.fail(timedOut(wiring.adapter, item.record.target.topic, item.inDoubt)));
+    this.#pending = new Deadlines(wiring.clock, (item) =>
+      item.fail(timedOut(wiring.adapter, item.record.target.topic, item.inDoubt, item.trouble)),
+    );
     this.#lanes = new PublishLanes(() => this.#connection.capabilities.publish.order === "record");
     this.#batcher = new Batcher({
       limits: () => this.#connection.capabilities.publish,
@@ -304,7 +306,10 @@ export class PublishLine {
     if (item.settled) return;
     // A second copy is harmless only where the backend drops it by its dedupeId, or where whoever reads it folds by id.
     const mayRepeat = !inDoubt || item.foldable || this.#connection.capabilities.dedupe.windowMs > 0;
-    if (error.retryable && mayRepeat && !this.#ended && this.#clock.monotonic() < item.deadline) again.push(item);
+    // A full backend is the caller's to know of at once; a broken link is ours to wait for.
+    const passing = error.code === "UNAVAILABLE" || error.code === "TIMEOUT";
+    item.trouble = error;
+    if (error.retryable && passing && mayRepeat && !this.#ended && this.#clock.monotonic() < item.deadline) again.push(item);
     else item.fail(error);
   }
 

@@ -210,13 +210,14 @@ export class TopicHandle implements BoundTopic, Topic<Schema<unknown, unknown>> 
     readonly groups: readonly string[] | undefined;
   }> {
     await this.#wiring.connection.ready();
-    if (!this.#wiring.connection.capabilities.topics.describe) return { exists: true, partitions: undefined, groups: undefined };
+    if (!this.#wiring.connection.capabilities.topics.describe) throw unsupported("describe", this.#wiring.adapter, this.name);
     const info = await administer(this.#wiring, this.wire, "describe", (admin, signal) => admin.describeTopic(this.wire, signal));
     return { exists: info !== undefined, partitions: info?.partitions, groups: info?.groups };
   }
 
   async delete(): Promise<void> {
-    const groups = (await this.describe()).groups ?? [];
+    await this.#wiring.connection.ready();
+    const groups = this.#wiring.connection.capabilities.topics.describe ? ((await this.describe()).groups ?? []) : [];
     for (const name of [this.wire, ...groups.map((group) => deadTopic(this.wire, group))]) {
       await administer(this.#wiring, name, "delete", (admin, signal) => admin.deleteTopic(name, signal));
     }

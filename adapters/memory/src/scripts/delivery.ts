@@ -17,7 +17,7 @@ export class Delivery implements WireDelivery {
   readonly deliveries: number;
   readonly failures: number;
   readonly inbox: boolean;
-  leaseUntil = Number.POSITIVE_INFINITY;
+  leaseUntil: number = Number.POSITIVE_INFINITY;
   readonly stored: Stored;
   readonly log: Log;
   /** Neither settled nor taken away. */
@@ -26,7 +26,7 @@ export class Delivery implements WireDelivery {
   readonly lane: Lane | undefined;
   /** When it was handed out, and when it comes back by itself (monotonic ms). */
   handedAt = 0;
-  ends = Number.POSITIVE_INFINITY;
+  ends: number = Number.POSITIVE_INFINITY;
   list: Leased | undefined = undefined;
   previous: Delivery | undefined = undefined;
   next: Delivery | undefined = undefined;

@@ -5,7 +5,7 @@ import { Line, spread } from "./line.ts";
 import { Log, Spot, type Stored } from "./log.ts";
 import { type Hand, Item, type Lane, type Member, Queue, Seat } from "./queue.ts";
 import { cutOf } from "./reader.ts";
-import type { Source, Topic } from "./topic.ts";
+import type { Read, Source } from "./source.ts";
 
 const INBOX = "inbox";
 
@@ -15,10 +15,10 @@ const INBOX = "inbox";
  */
 export class Group implements Source {
   readonly name: string;
-  readonly line = new Line();
-  readonly members = new Set<Member>();
+  readonly line: Line = new Line();
+  readonly members: Set<Member> = new Set();
   readonly inbox: Queue | undefined;
-  readonly #topic: Topic;
+  readonly #topic: Read;
   readonly #record: Capabilities;
   readonly #shards: readonly Queue[];
   /** All shards, and the inbox. */
@@ -31,8 +31,8 @@ export class Group implements Source {
   readonly #alarm: Alarm;
   error: Error | undefined;
 
-  constructor(topic: Topic, name: string, spots: readonly Spot[]) {
-    const { record } = topic.world;
+  constructor(topic: Read, name: string, spots: readonly Spot[]) {
+    const { record } = topic.laws;
     this.name = name;
     this.#topic = topic;
     this.#record = record;
@@ -44,7 +44,7 @@ export class Group implements Source {
     const inbox = new Log(INBOX, record.places, {});
     this.inbox = record.groupInbox === "none" ? undefined : new Queue(new Spot(inbox, { kind: "earliest" }, 0), true, keyed, hand);
     this.#queues = this.inbox === undefined ? this.#shards : [...this.#shards, this.inbox];
-    this.#alarm = new Alarm(topic.world.clock, () => this.serve(topic.world.clock.monotonic()));
+    this.#alarm = new Alarm(topic.laws.clock, () => this.serve(topic.laws.clock.monotonic()));
   }
 
   join(member: Member, now: number): void {
@@ -198,7 +198,6 @@ export class Group implements Source {
     if (seat.shard === delivery.shard) seat.out--;
     if (lane === undefined) return;
     lane.out--;
-    if (lane.out === 0) lane.owner = undefined;
     if (lane.items.size > 0) seat.queue.offer(lane, now);
   }
 

@@ -92,19 +92,20 @@ export class Log {
   readonly shard: ShardId;
   readonly places: { readonly perDelivery: boolean; readonly dense: boolean };
   readonly #retention: Retention;
+  readonly #limited: boolean;
   /** The oldest number that may still be there, and the one that comes next. */
   first = 0;
   next = 0;
   /** The newest number that retention took, and the newest publish time among them. */
   lost = -1;
-  lostTime = Number.NEGATIVE_INFINITY;
+  lostTime: number = Number.NEGATIVE_INFINITY;
   bytes = 0;
   /** No holes, and no message with conditions: what is there can be counted by subtraction. */
   plain = true;
   /** Compaction has taken some. */
   holed = false;
   prioritised = false;
-  readonly slab = new Slab();
+  readonly slab: Slab = new Slab();
   #chunks: (Stored | undefined)[][] = [];
   #newest: number[] = [];
   #base = 0;
@@ -115,6 +116,7 @@ export class Log {
     this.shard = shard;
     this.places = places;
     this.#retention = retention;
+    this.#limited = Object.values(retention).some((limit) => limit !== undefined && limit !== false);
   }
 
   place(seq: number): Place | undefined {
@@ -180,11 +182,12 @@ export class Log {
 
   /** What retention takes, up to now. The newest message stays, however large it is. */
   trim(now: number): void {
-    const { ms = Number.POSITIVE_INFINITY, bytes = Number.POSITIVE_INFINITY, compact } = this.#retention;
-    if (compact === true) this.#trimTombstones(now);
-    if (ms === Number.POSITIVE_INFINITY && bytes === Number.POSITIVE_INFINITY) return;
+    if (!this.#limited) return;
+    const { ms = Number.POSITIVE_INFINITY, bytes = Number.POSITIVE_INFINITY } = this.#retention;
+    this.#trimTombstones(now);
     while (this.first < this.next) {
       const head = this.get(this.first);
+      // A hole at the head goes along: it is no loss.
       const over = head === undefined || head.storedAt + ms <= now || (this.bytes > bytes && this.first < this.next - 1);
       if (!over) return;
       this.take(this.first + 1);
@@ -221,6 +224,7 @@ export class Log {
   }
 
   #hole(stored: Stored): void {
+    if (stored.seq < this.first) return;
     this.plain = false;
     this.holed = true;
     this.#remove(stored.seq);

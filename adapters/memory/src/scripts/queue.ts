@@ -1,5 +1,4 @@
 import type { Shard, SubscriptionEvents } from "brokerkit/driver";
-import type { Delivery } from "./delivery.ts";
 import { Heap } from "./heap.ts";
 import type { Log, Spot, Stored } from "./log.ts";
 
@@ -34,7 +33,8 @@ export class Lane {
   readonly key: Uint8Array;
   /** Another key with the same hash. */
   readonly next: Lane | undefined;
-  readonly items = new Heap<Item>(older);
+  readonly items: Heap<Item> = new Heap(older);
+  /** Who has, or had, what is out. */
   owner: Seat | undefined;
   /** Unsettled deliveries, all with `owner`. */
   out = 0;
@@ -78,7 +78,7 @@ export class Seat {
   /** Unsettled deliveries. */
   out = 0;
   /** What only this member may have next, because it has others of the key. */
-  readonly own = new Heap<Item>(sooner);
+  readonly own: Heap<Item> = new Heap(sooner);
 
   constructor(member: Member, queue: Queue) {
     this.member = member;
@@ -109,7 +109,8 @@ export class Member {
   }
 }
 
-export type Hand = (seat: Seat, stored: Stored, deliveries: number, failures: number, lane: Lane | undefined, now: number) => Delivery;
+/** Makes a message a delivery of this seat. */
+export type Hand = (seat: Seat, stored: Stored, deliveries: number, failures: number, lane: Lane | undefined, now: number) => unknown;
 
 /** What one group has still to settle of one log. */
 export class Queue {
@@ -120,7 +121,7 @@ export class Queue {
   /** Where acknowledgements cover a prefix: the first number that none covers, and who has the shard. */
   committed: number;
   owner: Seat | undefined;
-  readonly waiting = new Set<Item>();
+  readonly waiting: Set<Item> = new Set();
   #lanes = new Lanes();
   readonly #ready = new Heap<Item>(sooner);
   readonly #later = new Heap<Item>((a, b) => a.due < b.due);
@@ -172,7 +173,7 @@ export class Queue {
   }
 
   /** Hands out up to `max` messages that `seat` may have. */
-  take(seat: Seat, max: number, now: number, into: Delivery[]): void {
+  take(seat: Seat, max: number, now: number, into: unknown[]): void {
     const { spot } = this;
     const { log } = spot;
     spot.step(seat.member.events);

@@ -3,7 +3,7 @@ import { Delivery } from "./delivery.ts";
 import { Line, spread } from "./line.ts";
 import type { Log, Spot } from "./log.ts";
 import type { Member } from "./queue.ts";
-import type { Source, Topic } from "./topic.ts";
+import type { Read, Source } from "./source.ts";
 
 /** Everything before these numbers. */
 export function cutOf(ends: readonly (readonly [log: Log, end: number])[]): Cut {
@@ -12,15 +12,15 @@ export function cutOf(ends: readonly (readonly [log: Log, end: number])[]): Cut 
 
 /** Reads a topic for itself and moves no group: a broadcast subscriber, or a cursor. */
 export class Reader implements Source {
-  readonly line = new Line();
+  readonly line: Line = new Line();
   readonly member: Member;
-  readonly #topic: Topic;
+  readonly #topic: Read;
   readonly #parts: readonly { readonly spot: Spot; readonly stop: number; readonly shard: Shard }[];
-  readonly paused = new Set<ShardId>();
+  readonly paused: Set<ShardId> = new Set();
   error: Error | undefined;
 
   /** `stops`: where to stop, by shard; it reads on for ever without. */
-  constructor(topic: Topic, member: Member, spots: readonly Spot[], stops: readonly number[]) {
+  constructor(topic: Read, member: Member, spots: readonly Spot[], stops: readonly number[]) {
     this.#topic = topic;
     this.member = member;
     this.#parts = spots.map((spot, n) => ({ spot, stop: stops[n] ?? Number.POSITIVE_INFINITY, shard: { id: spot.log.shard } }));

@@ -9,10 +9,15 @@ class Generation {
   readonly #ids: string[][] = [];
   readonly #times: number[][] = [];
   #size = 0;
-  #table = new Int32Array(2 * 2048);
+  #table: Int32Array;
 
-  constructor(since: number) {
+  constructor(since: number, expected: number) {
     this.since = since;
+    this.#table = new Int32Array(4 * 2 ** Math.ceil(Math.log2(Math.max(1024, expected))));
+  }
+
+  get size(): number {
+    return this.#size;
   }
 
   /** The index of an id; −1: it is not here. */
@@ -64,7 +69,7 @@ class Generation {
 /** The dedupe window of a topic. Two generations, so that forgetting costs nothing: the older is dropped whole. */
 export class Recent {
   readonly #windowMs: number;
-  #young = new Generation(Number.NEGATIVE_INFINITY);
+  #young = new Generation(Number.NEGATIVE_INFINITY, 0);
   #old = this.#young;
 
   constructor(windowMs: number) {
@@ -75,7 +80,7 @@ export class Recent {
   seen(id: string, now: number): boolean {
     if (now - this.#young.since >= this.#windowMs) {
       this.#old = this.#young;
-      this.#young = new Generation(now);
+      this.#young = new Generation(now, this.#old.size);
     }
     const hash = hashText(id);
     const at = this.#young.find(id, hash);

@@ -1,33 +1,12 @@
-import type { Cut, Retention, ShardId, WireRecord, WireStart } from "brokerkit/driver";
+import type { Cut, Retention, WireRecord, WireStart } from "brokerkit/driver";
 import { hashBytes } from "../mapping.ts";
 import { Alarm } from "./alarm.ts";
-import type { Delivery } from "./delivery.ts";
 import { Group } from "./group.ts";
 import { Heap } from "./heap.ts";
-import type { Line } from "./line.ts";
 import { Log, Spot, type Stored } from "./log.ts";
-import type { Member } from "./queue.ts";
 import { cutOf } from "./reader.ts";
 import { Recent } from "./recent.ts";
-import type { World } from "./world.ts";
-
-/** Who reads a topic: a group, a broadcast subscriber, a cursor. */
-export interface Source {
-  readonly line: Line;
-  /** Why there is nothing to read any more. */
-  readonly error: Error | undefined;
-  take(member: Member, max: number, now: number): Delivery[];
-  /** `false`: it was not this member's any more. */
-  ack(member: Member, delivery: Delivery, now: number): boolean;
-  pause(member: Member, shards: readonly ShardId[], paused: boolean): void;
-  leave(member: Member, now: number): void;
-  /** Answers receives that wait. */
-  serve(now: number): void;
-  /** The first number that it still needs of a log. */
-  floor(log: Log): number;
-  /** The topic or group is deleted. */
-  end(error: Error): void;
-}
+import type { Laws, Read, Source } from "./source.ts";
 
 interface Delayed {
   readonly due: number;
@@ -36,13 +15,13 @@ interface Delayed {
   readonly stored: Stored;
 }
 
-export class Topic {
+export class Topic implements Read {
   readonly name: string;
-  readonly world: World;
+  readonly laws: Laws;
   readonly retention: Retention;
   readonly logs: readonly Log[];
-  readonly groups = new Map<string, Group>();
-  readonly sources = new Set<Source>();
+  readonly groups: Map<string, Group> = new Map();
+  readonly sources: Set<Source> = new Set();
   readonly recent: Recent | undefined;
   /** Delayed publishes so far. A delayed message enters its log when it is due, and has no place before. */
   tickets = 0;
@@ -50,16 +29,16 @@ export class Topic {
   readonly #alarm: Alarm;
   #turn = 0;
 
-  constructor(world: World, name: string, partitions: number, retention: Retention) {
-    const { places, dedupe } = world.record;
-    this.world = world;
+  constructor(laws: Laws, name: string, partitions: number, retention: Retention) {
+    const { places, dedupe } = laws.record;
+    this.laws = laws;
     this.name = name;
     this.retention = retention;
     const share = retention.bytes === undefined ? retention : { ...retention, bytes: retention.bytes / partitions };
     this.logs = Array.from({ length: partitions }, (_, n) => new Log(String(n), places, share));
     this.recent = dedupe.windowMs > 0 ? new Recent(dedupe.windowMs) : undefined;
-    this.#alarm = new Alarm(world.clock, () => {
-      const now = world.clock.monotonic();
+    this.#alarm = new Alarm(laws.clock, () => {
+      const now = laws.clock.monotonic();
       this.enter(now);
       this.wake(now);
       this.arm(true);
@@ -77,7 +56,7 @@ export class Topic {
   }
 
   spots(from: WireStart): Spot[] {
-    this.enter(this.world.clock.monotonic());
+    this.enter(this.laws.clock.monotonic());
     return this.logs.map((log) => new Spot(log, from, this.tickets));
   }
 
@@ -109,7 +88,7 @@ export class Topic {
 
   wake(now: number): void {
     for (const source of this.sources) source.serve(now);
-    if (this.world.keeps) return;
+    if (this.laws.keeps) return;
     for (const log of this.logs) {
       let floor = log.next;
       for (const source of this.sources) floor = Math.min(floor, source.floor(log));

@@ -1,12 +1,12 @@
 import type { Capabilities, Clock, Retention } from "brokerkit/driver";
 import { beyond, invalid, noTopic } from "../errors.ts";
+import type { Laws } from "./source.ts";
 import { Topic } from "./topic.ts";
 
 /** What lives as long as the process: topics and groups that several drivers share. It obeys one capability record. */
-export class World {
+export class World implements Laws {
   readonly record: Capabilities;
-  readonly topics = new Map<string, Topic>();
-  /** Whether anything can ask for old messages; if not, what all groups have read is let go. */
+  readonly topics: Map<string, Topic> = new Map();
   readonly keeps: boolean;
   /** How many there were so far. */
   members = 0;
@@ -51,6 +51,11 @@ export class World {
 }
 
 const worlds = new Map<string, World>();
+
+/** The world of this name, if there is one. */
+export function findWorld(name: string): World | undefined {
+  return worlds.get(name);
+}
 
 /** The world of this name in this process, made on first use. One world obeys one record. */
 export function namedWorld(name: string, record: Capabilities): World {

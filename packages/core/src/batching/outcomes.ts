@@ -17,11 +17,18 @@ export function checkVerdict(topic: BoundTopic, verdict: SchemaResult<unknown> |
 }
 
 /** The deadline passed: in doubt once bytes may have left, never just "failed". */
-export function timedOut(adapter: string, topic: string, inDoubt: boolean): BrokerError {
+export function timedOut(adapter: string, topic: string, inDoubt: boolean, trouble?: BrokerError): BrokerError {
   const text = inDoubt
     ? "no confirmation in time; it may have been stored. Publish again with the same id"
     : "not sent in time; nothing was stored. The broker may be down or slow";
-  return failure("TIMEOUT", adapter, topic, text, inDoubt, undefined);
+  return failure(
+    "TIMEOUT",
+    adapter,
+    topic,
+    trouble === undefined ? text : `${text}; the last attempt met: ${trouble.message}`,
+    inDoubt,
+    trouble,
+  );
 }
 
 export function aborted(adapter: string, topic: string, inDoubt: boolean, reason: unknown): BrokerError {

@@ -24,6 +24,8 @@ export class Pending {
   /** The caller has its answer. */
   settled = false;
   tries = 0;
+  /** What the last attempt met. */
+  trouble: BrokerError | undefined = undefined;
   onSettled: ((item: Pending) => void) | undefined = undefined;
   previous: Pending | undefined = undefined;
   next: Pending | undefined = undefined;

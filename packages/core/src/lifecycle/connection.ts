@@ -4,6 +4,7 @@ import type { Driver } from "../driver/driver.ts";
 import { BrokerError, fromDriver } from "../errors.ts";
 import { timeoutSignal } from "../primitives/abort.ts";
 import { type Deferred, deferred } from "../primitives/deferred.ts";
+import { settleBy } from "../primitives/race.ts";
 import { sleep } from "../primitives/sleep.ts";
 
 export type ConnectionState = "fresh" | "connecting" | "connected" | "reconnecting" | "failed" | "closed";
@@ -21,6 +22,7 @@ export interface ConnectionEvents {
 }
 
 const ATTEMPT_MS = 10_000;
+const CLOSE_MS = 3_000;
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 5_000;
 
@@ -92,7 +94,8 @@ export class Connection {
     this.#closing.abort();
     this.#back?.reject(this.closedError());
     await this.#opening?.catch(() => {});
-    await this.#driver?.close();
+    const closing = this.#driver?.close();
+    if (closing !== undefined) await settleBy(this.#clock, this.#clock.monotonic() + CLOSE_MS, closing);
   }
 
   closedError(): BrokerError {

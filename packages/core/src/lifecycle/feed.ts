@@ -51,7 +51,8 @@ export class Feed {
   /** Subscribes and begins to receive. Resolves to whether the group was created by this. */
   async start(): Promise<boolean> {
     const subscription = await this.#subscribe(this.#wiring.from);
-    this.#loop = this.#run();
+    // The subscription is in its user's hands before anything can happen to it.
+    this.#loop = new Promise<void>((resolve) => setImmediate(resolve)).then(() => this.#run());
     return subscription.created;
   }
 

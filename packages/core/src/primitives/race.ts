@@ -10,3 +10,8 @@ export async function before<T>(clock: Clock, due: number, work: Promise<T>, lat
     timer.cancel();
   }
 }
+
+/** Waits for the work until `due` at the most, whatever its outcome; never rejects. */
+export async function settleBy(clock: Clock, due: number, work: Promise<unknown>): Promise<void> {
+  await before(clock, due, work, () => new Error("late")).catch(() => {});
+}
