@@ -6,7 +6,7 @@ import { type ReadLetter, readLetter } from "./letter.ts";
  * bounded range: `learn` remembers ids and ordinals only, so that a list of millions needs no bodies in memory; `stands` tells them apart.
  */
 export class Fold {
-  readonly #standing = new Map<string, number>();
+  readonly #standing = new Map<string, { readonly ordinal: number; readonly cycle: number }>();
   #learned = 0;
   #asked = 0;
 
@@ -15,17 +15,16 @@ export class Fold {
     const ordinal = this.#learned++;
     const letter = readLetter(wire);
     if (letter === undefined) return;
-    if (letter.kind !== "dead") {
-      this.#standing.delete(letter.id);
-      return;
-    }
-    this.#standing.set(letter.id, ordinal);
+    const { id, kind, cycle } = letter;
+    if (kind === "dead") this.#standing.set(id, { ordinal, cycle });
+    // A redriven message may die again before its marker is written: the marker is about the letter of its own trip.
+    else if ((this.#standing.get(id)?.cycle ?? cycle) <= cycle) this.#standing.delete(id);
   }
 
   /** Second pass, in the same order: the letter if this record is the one that stands. */
   stands(wire: WireDelivery): ReadLetter | undefined {
     const ordinal = this.#asked++;
     const letter = readLetter(wire);
-    return letter?.kind === "dead" && this.#standing.get(letter.id) === ordinal ? letter : undefined;
+    return letter?.kind === "dead" && this.#standing.get(letter.id)?.ordinal === ordinal ? letter : undefined;
   }
 }

@@ -105,6 +105,15 @@ test("of each id only the last letter stands that no marker follows", () => {
   expect(log.map((wire) => fold.stands(wire)?.id)).toEqual([undefined, undefined, undefined, undefined, "a", undefined]);
 });
 
+test("a message that died again before the marker of its redrive was written still stands", () => {
+  const first = letter(delivered({ id: "a" }));
+  const again = letter(delivered(redriveRecord(read(first), "orders", "billing")));
+  const log = [first, again, markerRecord(read(first), "orders", "billing", "redriven", 1)].map(delivered);
+  const fold = new Fold();
+  for (const wire of log) fold.learn(wire);
+  expect(log.map((wire) => fold.stands(wire)?.id)).toEqual([undefined, "a", undefined]);
+});
+
 test("a foreign record in a dead topic is no letter", () => {
   expect(readLetter(delivered({ id: "x" }))).toBeUndefined();
 });
