@@ -36,7 +36,11 @@ export function isError<C extends ErrorCode>(error: unknown, codes: readonly C[]
 }
 
 /** Waits for a rejection with one of `codes` and returns the error. */
-export async function rejects<C extends ErrorCode>(promise: Promise<unknown>, codes: C | readonly C[], what: string): Promise<BrokerError<C>> {
+export async function rejects<C extends ErrorCode>(
+  promise: Promise<unknown>,
+  codes: C | readonly C[],
+  what: string,
+): Promise<BrokerError<C>> {
   const list: readonly C[] = typeof codes === "string" ? [codes] : codes;
   const result = await outcome(promise);
   if (result.ok) fail(`${what}: expected a rejection with ${list.join(" or ")}, but it resolved to ${show(result.value)}`);
@@ -45,11 +49,7 @@ export async function rejects<C extends ErrorCode>(promise: Promise<unknown>, co
 
 /** The same for a call that may throw at once or reject. */
 export async function refuses<C extends ErrorCode>(call: () => unknown, codes: C | readonly C[], what: string): Promise<BrokerError<C>> {
-  return await rejects(
-    (async (): Promise<unknown> => await call())(),
-    codes,
-    what,
-  );
+  return await rejects((async (): Promise<unknown> => await call())(), codes, what);
 }
 
 export type Outcome<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: unknown };
@@ -71,7 +71,9 @@ export function eachOnce(actual: readonly string[], expected: readonly string[],
   const strange = [...seen.keys()].filter((value) => !wanted.has(value));
   const twice = [...seen].filter(([, times]) => times > 1).map(([value, times]) => `${value} ×${times}`);
   if (missing.length + strange.length + twice.length === 0) return;
-  fail(`${what}: missing ${missing.length} ${show(missing.slice(0, 5))}, unexpected ${show(strange.slice(0, 5))}, repeated ${show(twice.slice(0, 5))}`);
+  fail(
+    `${what}: missing ${missing.length} ${show(missing.slice(0, 5))}, unexpected ${show(strange.slice(0, 5))}, repeated ${show(twice.slice(0, 5))}`,
+  );
 }
 
 /** Every value at least once and none else; returns how many came again. */

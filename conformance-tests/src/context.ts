@@ -1,13 +1,22 @@
 import { randomBytes } from "node:crypto";
-import { subscribe as onChannel, unsubscribe as offChannel } from "node:diagnostics_channel";
-import { type Broker, connect, createBroker, type EffectiveCapabilities, type Feature, type Options, type Receipt, type SubscribeOptions } from "brokerkit";
+import { unsubscribe as offChannel, subscribe as onChannel } from "node:diagnostics_channel";
+import {
+  type Broker,
+  connect,
+  createBroker,
+  type EffectiveCapabilities,
+  type Feature,
+  type Options,
+  type Receipt,
+  type SubscribeOptions,
+} from "brokerkit";
 import type { Adapter, Capabilities, Driver } from "brokerkit/driver";
 import { fail } from "./assert.ts";
 import { systemClock } from "./clock.ts";
 import type { AdapterHarness, Provoke, Site } from "./harness.ts";
 import { type Recorded, recording, type Tap } from "./recording.ts";
-import type { OwnSite } from "./sites.ts";
 import type { AnyTopic } from "./sink.ts";
+import type { OwnSite } from "./sites.ts";
 import { within } from "./wait.ts";
 
 export interface ConnectOptions extends Options {
@@ -39,6 +48,7 @@ export interface ContextParts {
   readonly mutate?: ((adapter: Adapter) => Adapter) | undefined;
   readonly own: () => Promise<OwnSite>;
   readonly measure: (name: string, value: number | string) => void;
+  readonly patienceMs: number;
 }
 
 /** What one case works with. Everything it opens is closed when it ends. */
@@ -162,7 +172,7 @@ export class Context {
   /** How long to wait for a redelivery that only an expired lease brings. */
   get patience(): number {
     const lease = this.capabilities.lease.ms;
-    return 15_000 + (Number.isFinite(lease) ? 4 * lease : 0);
+    return this.#parts.patienceMs + (Number.isFinite(lease) ? 4 * lease : 0);
   }
 
   async cleanUp(): Promise<void> {
@@ -184,6 +194,10 @@ export function many(count: number, prefix = "m"): readonly string[] {
 }
 
 /** Publishes without waiting in between; resolves when all are confirmed. */
-export async function publishMany(topic: AnyTopic, payloads: readonly unknown[], key?: (n: number) => string | undefined): Promise<readonly Receipt[]> {
+export async function publishMany(
+  topic: AnyTopic,
+  payloads: readonly unknown[],
+  key?: (n: number) => string | undefined,
+): Promise<readonly Receipt[]> {
   return await Promise.all(payloads.map((payload, n) => topic.publish(payload, { key: key?.(n) })));
 }

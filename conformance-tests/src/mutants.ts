@@ -50,7 +50,12 @@ function subscriptions(change: (subscription: Subscription, count: number) => Pa
   });
 }
 
-function publishing(change: (records: readonly WireRecord[], next: (records: readonly WireRecord[]) => Promise<readonly PublishResult[]>) => Promise<readonly PublishResult[]>): (adapter: Adapter) => Adapter {
+function publishing(
+  change: (
+    records: readonly WireRecord[],
+    next: (records: readonly WireRecord[]) => Promise<readonly PublishResult[]>,
+  ) => Promise<readonly PublishResult[]>,
+): (adapter: Adapter) => Adapter {
   return drivers((driver) => ({ publish: (records, signal) => change(records, (those) => driver.publish(those, signal)) }));
 }
 
@@ -67,7 +72,8 @@ function receiving(change: (delivery: WireDelivery) => Partial<WireDelivery>): (
           return changed;
         }),
       ack: (deliveries) => inner.ack(back(deliveries)),
-      nack: async (items) => (await inner.nack?.(items.map((item) => ({ ...item, delivery: originals.get(item.delivery) ?? item.delivery })))) ?? [],
+      nack: async (items) =>
+        (await inner.nack?.(items.map((item) => ({ ...item, delivery: originals.get(item.delivery) ?? item.delivery })))) ?? [],
       extend: async (deliveries, ms) => (await inner.extend?.(back(deliveries), ms)) ?? [],
     };
   });
@@ -92,6 +98,9 @@ function swapped(records: readonly WireRecord[]): WireRecord[] {
   }
   return list;
 }
+
+/** Deliveries that one member has had and another is to have too, by topic and group: shared by every connection. */
+const spare = new Map<string, WireDelivery[]>();
 
 /** Each is a way in which real systems have lost, doubled or reordered messages. */
 export const MUTANTS: readonly Mutant[] = Object.freeze([
@@ -143,7 +152,9 @@ export const MUTANTS: readonly Mutant[] = Object.freeze([
       const results = await next(records);
       const failed = records.filter((_, n) => results[n]?.ok === false);
       if (failed.length === 0) return results;
-      const again = [...(await next(failed.map((record) => ({ ...record, id: `${record.id}-again`, dedupeId: `${record.dedupeId}-again` }))))];
+      const again = [
+        ...(await next(failed.map((record) => ({ ...record, id: `${record.id}-again`, dedupeId: `${record.dedupeId}-again` })))),
+      ];
       return results.map((result) => (result.ok ? result : (again.shift() ?? result)));
     }),
   },
@@ -158,14 +169,17 @@ export const MUTANTS: readonly Mutant[] = Object.freeze([
     does: "starts a replay from a position at the beginning",
     caughtBy: "replay/position",
     mutate: drivers((driver) => ({
-      replay: (request, signal) => driver.replay(request.from.kind === "position" ? { ...request, from: { kind: "earliest" } } : request, signal),
+      replay: (request, signal) =>
+        driver.replay(request.from.kind === "position" ? { ...request, from: { kind: "earliest" } } : request, signal),
     })),
   },
   {
     name: "truncates-a-payload",
     does: "cuts bodies at 1,000 bytes",
     caughtBy: "payload/binary",
-    mutate: publishing((records, next) => next(records.map((record) => ({ ...record, body: record.body === null ? null : record.body.subarray(0, 1_000) })))),
+    mutate: publishing((records, next) =>
+      next(records.map((record) => ({ ...record, body: record.body === null ? null : record.body.subarray(0, 1_000) }))),
+    ),
   },
   {
     name: "forges-a-header",
@@ -189,33 +203,30 @@ export const MUTANTS: readonly Mutant[] = Object.freeze([
     name: "delivers-to-two-members",
     does: "gives a group's messages to a second member as well",
     caughtBy: "subscribe/group-shares",
-    mutate: (adapter) => {
-      const spare = new Map<string, WireDelivery[]>();
-      return drivers((driver) => ({
-        subscribe: async (request, signal) =>
-          over(await driver.subscribe(request, signal), (inner) => {
-            const name = `${request.topic}/${request.group}`;
-            const mine = new Set<WireDelivery>();
-            return {
-              receive: async (max, waitMs, stop) => {
-                const copies = (spare.get(name) ?? []).filter((one) => !mine.has(one)).slice(0, max);
-                if (copies.length > 0) {
-                  spare.set(name, []);
-                  return copies;
-                }
-                const got = await inner.receive(max, Math.min(waitMs, 20), stop);
-                for (const one of got) mine.add(one);
-                spare.set(name, [...(spare.get(name) ?? []), ...got.slice(0, 1)]);
-                return got;
-              },
-              ack: async (deliveries) => {
-                await inner.ack(deliveries.filter((one) => mine.has(one)));
-                return deliveries.map(() => "confirmed");
-              },
-            };
-          }),
-      }))(adapter);
-    },
+    mutate: drivers((driver) => ({
+      subscribe: async (request, signal) =>
+        over(await driver.subscribe(request, signal), (inner) => {
+          const name = `${request.topic}/${request.group}`;
+          const mine = new Set<WireDelivery>();
+          return {
+            receive: async (max, waitMs, stop) => {
+              const copies = (spare.get(name) ?? []).filter((one) => !mine.has(one)).slice(0, max);
+              if (copies.length > 0) {
+                spare.delete(name);
+                return copies;
+              }
+              const got = await inner.receive(max, Math.min(waitMs, 20), stop);
+              for (const one of got) mine.add(one);
+              if (got.length > 0) spare.set(name, [...(spare.get(name) ?? []), ...got.slice(0, 1)]);
+              return got;
+            },
+            ack: async (deliveries) => {
+              await inner.ack(deliveries.filter((one) => mine.has(one)));
+              return deliveries.map(() => "confirmed");
+            },
+          };
+        }),
+    })),
   },
   {
     name: "resumes-past-an-unacked",
@@ -248,7 +259,11 @@ export const MUTANTS: readonly Mutant[] = Object.freeze([
     does: "says that it has more priority levels, and lanes for keys, than it has",
     caughtBy: "expected-capabilities",
     mutate: (adapter) => {
-      const more = (c: Capabilities): Capabilities => ({ ...c, priority: { levels: c.priority.levels + 100 }, retention: { ms: true, bytes: true, compact: true } });
+      const more = (c: Capabilities): Capabilities => ({
+        ...c,
+        priority: { levels: c.priority.levels + 100 },
+        retention: { ms: true, bytes: true, compact: true },
+      });
       return drivers((driver) => ({
         capabilities: more(driver.capabilities),
         connect: async (signal) => more(await driver.connect(signal)),
@@ -271,7 +286,9 @@ export const MUTANTS: readonly Mutant[] = Object.freeze([
           return !seen;
         });
         const results = [...(await next(records.filter((_, n) => fresh[n])))];
-        return records.map((_, n): PublishResult => (fresh[n] === true ? (results.shift() ?? { ok: true }) : { ok: true, duplicate: true }));
+        return records.map(
+          (_, n): PublishResult => (fresh[n] === true ? (results.shift() ?? { ok: true }) : { ok: true, duplicate: true }),
+        );
       })(adapter);
     },
   },
@@ -282,7 +299,9 @@ export const MUTANTS: readonly Mutant[] = Object.freeze([
     mutate: drivers((driver) => ({
       publish: async (records, signal) => {
         const aborted = new Promise<readonly PublishResult[]>((resolve) => {
-          signal.addEventListener("abort", () => resolve(records.map(() => ({ ok: false, error: signal.reason as unknown, sent: "maybe" }))));
+          signal.addEventListener("abort", () =>
+            resolve(records.map(() => ({ ok: false, error: signal.reason as unknown, sent: "maybe" }))),
+          );
         });
         return await Promise.race([driver.publish(records, new AbortController().signal), aborted]);
       },

@@ -35,7 +35,12 @@ export interface RawMember {
   listens(ms: number): Promise<readonly WireDelivery[]>;
 }
 
-export async function rawMember(driver: Driver, topic: string, group: string | undefined, from: WireStart = { kind: "latest" }): Promise<RawMember> {
+export async function rawMember(
+  driver: Driver,
+  topic: string,
+  group: string | undefined,
+  from: WireStart = { kind: "latest" },
+): Promise<RawMember> {
   const got: WireDelivery[] = [];
   const lost: Shard[] = [];
   const subscription = await driver.subscribe(

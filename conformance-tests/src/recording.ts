@@ -35,10 +35,14 @@ export interface WireCall {
 
 /** Places where a case may step between core and the driver: to fail, to hold, to narrow. Absent ones pass through. */
 export interface Tap {
-  /** Changes what `connect` and `describe` answer; `connection` counts connects from 1. */
-  narrow?(capabilities: Capabilities, connection: number): Capabilities;
+  /** Changes what `connect` and, with a topic, `describe` answer; `connection` counts connects from 1. */
+  narrow?(capabilities: Capabilities, connection: number, topic?: string): Capabilities;
   connect?(next: () => Promise<Capabilities>, connection: number): Promise<Capabilities>;
-  publish?(records: readonly WireRecord[], next: (records: readonly WireRecord[]) => Promise<readonly PublishResult[]>): Promise<readonly PublishResult[]>;
+  publish?(
+    records: readonly WireRecord[],
+    next: (records: readonly WireRecord[]) => Promise<readonly PublishResult[]>,
+    signal: AbortSignal,
+  ): Promise<readonly PublishResult[]>;
   subscribe?(request: SubscribeRequest, next: (request: SubscribeRequest) => Promise<Subscription>): Promise<Subscription>;
   receive?(next: () => Promise<readonly WireDelivery[]>): Promise<readonly WireDelivery[]>;
   ack?(deliveries: readonly WireDelivery[], next: () => Promise<readonly SettleResult[]>): Promise<readonly SettleResult[]>;
@@ -65,7 +69,12 @@ class Recorder {
     this.tap = tap;
   }
 
-  async call<T>(operation: string, details: CallDetails, run: () => Promise<T>, note: (call: WireCall, result: T) => void = () => {}): Promise<T> {
+  async call<T>(
+    operation: string,
+    details: CallDetails,
+    run: () => Promise<T>,
+    note: (call: WireCall, result: T) => void = () => {},
+  ): Promise<T> {
     const call: WireCall = {
       operation,
       topic: details.topic,
@@ -106,7 +115,8 @@ export function recording(adapter: Adapter, tap: Tap = {}): Recorded {
     down: (error) => {
       for (const down of recorder.downs) down(error);
     },
-    of: (operation, topic) => recorder.calls.filter((call) => call.operation === operation && (topic === undefined || concerns(call, topic))),
+    of: (operation, topic) =>
+      recorder.calls.filter((call) => call.operation === operation && (topic === undefined || concerns(call, topic))),
   };
 }
 
@@ -117,7 +127,8 @@ function concerns(call: WireCall, topic: string): boolean {
 function recordDriver(driver: Driver, recorder: Recorder): Driver {
   const { tap } = recorder;
   let connection = 0;
-  const narrow = (capabilities: Capabilities): Capabilities => tap.narrow?.(capabilities, connection) ?? capabilities;
+  const narrow = (capabilities: Capabilities, topic?: string): Capabilities =>
+    tap.narrow?.(capabilities, connection, topic) ?? capabilities;
   return {
     capabilities: driver.capabilities,
     connect: (signal) => {
@@ -125,13 +136,13 @@ function recordDriver(driver: Driver, recorder: Recorder): Driver {
       const next = (): Promise<Capabilities> => driver.connect(signal);
       return recorder.call("connect", {}, async () => narrow(await (tap.connect?.(next, connection) ?? next())));
     },
-    describe: (topic, signal) => recorder.call("describe", { topic }, async () => narrow(await driver.describe(topic, signal))),
+    describe: (topic, signal) => recorder.call("describe", { topic }, async () => narrow(await driver.describe(topic, signal), topic)),
     publish: (records, signal) => {
       const next = (those: readonly WireRecord[]): Promise<readonly PublishResult[]> => driver.publish(those, signal);
       return recorder.call(
         "publish",
         { records },
-        () => tap.publish?.(records, next) ?? next(records),
+        () => tap.publish?.(records, next, signal) ?? next(records),
         (call, results) => {
           call.publishResults = results;
         },
@@ -210,7 +221,8 @@ function recordAdmin(admin: Admin, recorder: Recorder): Admin {
     deleteTopic: (topic, signal) => recorder.call("admin.deleteTopic", { topic }, () => admin.deleteTopic(topic, signal)),
     createGroup: (topic, group, from, signal) =>
       recorder.call("admin.createGroup", { topic, group }, () => admin.createGroup(topic, group, from, signal)),
-    deleteGroup: (topic, group, signal) => recorder.call("admin.deleteGroup", { topic, group }, () => admin.deleteGroup(topic, group, signal)),
+    deleteGroup: (topic, group, signal) =>
+      recorder.call("admin.deleteGroup", { topic, group }, () => admin.deleteGroup(topic, group, signal)),
     position: (topic, group, signal) => recorder.call("admin.position", { topic, group }, () => admin.position(topic, group, signal)),
     seek: (topic, group, to, signal) => recorder.call("admin.seek", { topic, group }, () => admin.seek(topic, group, to, signal)),
     lag: (topic, group, signal) => recorder.call("admin.lag", { topic, group }, () => admin.lag(topic, group, signal)),

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { EffectiveCapabilities } from "brokerkit";
-import { type CaseResult, type Run } from "./run.ts";
+import type { CaseResult, Run } from "./run.ts";
 
 /** One run of the suite over one adapter, as it is kept. */
 export interface Report {
@@ -17,7 +17,14 @@ export interface Report {
   readonly measured: Readonly<Record<string, number | string>>;
 }
 
-const LABELS = { pass: "pass", twin: "n/a (declared)", "not-claimed": "n/a (declared)", "not-possible": "n/a (not possible here)", gap: "gap", fail: "fail" } as const;
+const LABELS = {
+  pass: "pass",
+  twin: "n/a (declared)",
+  "not-claimed": "n/a (declared)",
+  "not-possible": "n/a (not possible here)",
+  gap: "gap",
+  fail: "fail",
+} as const;
 
 export function label(result: CaseResult): string {
   const text = LABELS[result.outcome];

@@ -21,6 +21,8 @@ export interface RunOptions {
   readonly seed?: string | undefined;
   /** Sits between core and the adapter, outermost. */
   readonly mutate?: ((adapter: Adapter) => Adapter) | undefined;
+  /** How long cases wait for what should come, on top of leases, before they fail. Default 15,000. */
+  readonly patienceMs?: number | undefined;
 }
 
 const LIMIT_MS = 30_000;
@@ -34,6 +36,7 @@ export class Run {
   readonly #whole: Harness;
   readonly #sites: Sites;
   readonly #mutate: ((adapter: Adapter) => Adapter) | undefined;
+  readonly #patienceMs: number;
   #capabilities: Promise<EffectiveCapabilities> | undefined;
 
   constructor(whole: Harness, harness: AdapterHarness, o: RunOptions = {}) {
@@ -41,6 +44,7 @@ export class Run {
     this.harness = harness;
     this.seed = o.seed ?? Math.random().toString(36).slice(2, 10);
     this.#mutate = o.mutate;
+    this.#patienceMs = o.patienceMs ?? 15_000;
     this.#sites = new Sites(whole);
   }
 
@@ -84,10 +88,15 @@ export class Run {
     await this.#sites.close();
   }
 
-  async #form(one: Case): Promise<{ readonly run: Case["run"]; readonly twin: boolean } | { readonly skip: "not-claimed" | "not-possible"; readonly reason: string }> {
+  async #form(
+    one: Case,
+  ): Promise<
+    { readonly run: Case["run"]; readonly twin: boolean } | { readonly skip: "not-claimed" | "not-possible"; readonly reason: string }
+  > {
     const lacking = await this.#lacking(one);
     const claimed = one.requires?.(await this.capabilities()) ?? true;
-    if (!claimed) return one.twin === undefined ? { skip: "not-claimed", reason: "the record does not claim it" } : { run: one.twin, twin: true };
+    if (!claimed)
+      return one.twin === undefined ? { skip: "not-claimed", reason: "the record does not claim it" } : { run: one.twin, twin: true };
     if (lacking !== undefined) return { skip: "not-possible", reason: lacking };
     return { run: one.run, twin: false };
   }
@@ -114,6 +123,7 @@ export class Run {
       random: seeded(`${this.seed}/${one.id}`),
       mutate: this.#mutate,
       own: () => this.#sites.own(),
+      patienceMs: this.#patienceMs,
       measure: (name, value) => {
         this.measured[name] = value;
       },
@@ -133,6 +143,10 @@ export class Run {
     if (gap === undefined) return result;
     if (result.outcome === "fail") return { ...result, outcome: "gap", reason: `${gap.reason} (${gap.issue})` };
     if (result.outcome !== "pass") return result;
-    return { ...result, outcome: "fail", error: new Error(`${result.id} is listed as a known gap (${gap.reason}) and passes: remove it from the list.`) };
+    return {
+      ...result,
+      outcome: "fail",
+      error: new Error(`${result.id} is listed as a known gap (${gap.reason}) and passes: remove it from the list.`),
+    };
   }
 }

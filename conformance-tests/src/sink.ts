@@ -114,7 +114,11 @@ export class Sink {
 
   /** Until nothing runs any more. */
   async rests(ms?: number): Promise<void> {
-    await this.#until(() => this.running === 0, () => `handlers to end; ${this.running} run`, ms);
+    await this.#until(
+      () => this.running === 0,
+      () => `handlers to end; ${this.running} run`,
+      ms,
+    );
   }
 
   /** Lets `ms` pass in which something could still arrive: silence is what is being proved. */

@@ -9,12 +9,14 @@ export interface OwnSite extends Site {
   release(): Promise<void>;
 }
 
+/** Counts the sites of this process. */
+let count = 0;
+
 /** Hands out places to test at: the shared server for what harms nobody, private ones for faults, a store per case for embedded backends. */
 export class Sites {
   readonly #harness: Harness;
   readonly #folders: string[] = [];
   #shared: Promise<Site> | undefined;
-  #count = 0;
 
   constructor(harness: Harness) {
     this.#harness = harness;
@@ -42,7 +44,7 @@ export class Sites {
   async #site(broker: RunningBroker | undefined): Promise<Site> {
     const folder = await mkdtemp(join(tmpdir(), "brokerkit-site-"));
     this.#folders.push(folder);
-    this.#count += 1;
-    return { name: `site-${process.pid}-${this.#count}`, host: broker?.host ?? "", port: broker?.port ?? 0, broker, folder };
+    count += 1;
+    return { name: `site-${process.pid}-${count}`, host: broker?.host ?? "", port: broker?.port ?? 0, broker, folder };
   }
 }

@@ -56,4 +56,3 @@ export function schema<Input, Output = Input>(read: (value: unknown) => Output):
     },
   };
 }
-

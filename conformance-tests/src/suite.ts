@@ -56,7 +56,11 @@ function registerAdapter(runner: Runner, whole: Harness, harness: AdapterHarness
       const report = await makeReport(run);
       writeReport(report, env["BROKERKIT_REPORTS"] ?? "reports");
       if (env["BROKERKIT_RECORD"] !== undefined) writeReport(report, env["BROKERKIT_RECORD"]);
-      console.log(`${harness.name}: ${Object.entries(report.counts).map(([name, count]) => `${count} ${name}`).join(", ")}; seed ${run.seed}\nslowest cases:\n${slowest(run.results)}`);
+      console.log(
+        `${harness.name}: ${Object.entries(report.counts)
+          .map(([name, count]) => `${count} ${name}`)
+          .join(", ")}; seed ${run.seed}\nslowest cases:\n${slowest(run.results)}`,
+      );
     }
     await run.close();
   });
@@ -65,7 +69,8 @@ function registerAdapter(runner: Runner, whole: Harness, harness: AdapterHarness
 function checkGaps(harness: AdapterHarness): void {
   for (const gap of harness.gaps ?? []) {
     if (!CASES.some((one) => one.id === gap.case)) throw new Error(`The known gap "${gap.case}" names no case.`);
-    if (WITHOUT_GAPS.test(gap.case)) throw new Error(`The known gap "${gap.case}": no gap is allowed in publish, ack, nack, dead-letter and order.`);
+    if (WITHOUT_GAPS.test(gap.case))
+      throw new Error(`The known gap "${gap.case}": no gap is allowed in publish, ack, nack, dead-letter and order.`);
     if (gap.reason.length < 10 || gap.issue === "") throw new Error(`The known gap "${gap.case}" needs a reason and an issue.`);
   }
 }
@@ -73,7 +78,9 @@ function checkGaps(harness: AdapterHarness): void {
 function describeFailure(result: CaseResult, seed: string): Error {
   const states = CASES.find((one) => one.id === result.id)?.states ?? "";
   const why = result.error instanceof Error ? result.error.message : String(result.error);
-  const failure = new Error(`${result.id}: ${why}\n  the case states: ${states}\n  seed ${seed}, after ${result.ms} ms`, { cause: result.error });
+  const failure = new Error(`${result.id}: ${why}\n  the case states: ${states}\n  seed ${seed}, after ${result.ms} ms`, {
+    cause: result.error,
+  });
   if (result.error instanceof Error && result.error.stack !== undefined) failure.stack = `${failure.message}\n${result.error.stack}`;
   return failure;
 }

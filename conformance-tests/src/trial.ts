@@ -1,7 +1,16 @@
 import { join } from "node:path";
 import type { Broker } from "brokerkit";
 import { check } from "./assert.ts";
-import { type Claims, check as judge, formatVerdict, type GroupClaims, type HistoryWriter, openHistory, readHistory, type Verdict } from "./checker/index.ts";
+import {
+  type Claims,
+  formatVerdict,
+  type GroupClaims,
+  type HistoryWriter,
+  check as judge,
+  openHistory,
+  readHistory,
+  type Verdict,
+} from "./checker/index.ts";
 import type { ConnectOptions, Context } from "./context.ts";
 import type { Site } from "./harness.ts";
 import { Consumer, type ConsumerOptions, Producer, type ProducerOptions } from "./programs/load.ts";
@@ -55,7 +64,13 @@ export class Trial {
   }
 
   async producer({ connect, ...o }: Load<ProducerOptions> = {}): Promise<Producer> {
-    const producer = new Producer(await this.broker(connect), this.#history("producer"), { topic: this.topic, keys: 40, window: 50, perSecond: 2_000, ...o });
+    const producer = new Producer(await this.broker(connect), this.#history("producer"), {
+      topic: this.topic,
+      keys: 500,
+      window: 50,
+      perSecond: 2_000,
+      ...o,
+    });
     this.producers.push(producer);
     producer.start();
     this.#t.defer(() => producer.stop());
@@ -64,7 +79,13 @@ export class Trial {
 
   async consumer({ connect, ...o }: Load<ConsumerOptions> = {}): Promise<Consumer> {
     const group = "group" in o ? o.group : "g";
-    const consumer = new Consumer(await this.broker(connect), this.#history("consumer"), { topic: this.topic, concurrency: 200, handlerMs: 40, ...o, group });
+    const consumer = new Consumer(await this.broker(connect), this.#history("consumer"), {
+      topic: this.topic,
+      concurrency: 200,
+      handlerMs: 40,
+      ...o,
+      group,
+    });
     await consumer.start();
     this.consumers.push(consumer);
     this.#claim(consumer.group);
@@ -72,14 +93,17 @@ export class Trial {
   }
 
   /** A process of its own; `produce`, `consume` or both. */
-  async worker(job: { readonly produce?: Partial<ProducerOptions>; readonly consume?: Partial<ConsumerOptions> }): Promise<Worker & { readonly name: string }> {
+  async worker(job: {
+    readonly produce?: Partial<ProducerOptions>;
+    readonly consume?: Partial<ConsumerOptions>;
+  }): Promise<Worker & { readonly name: string }> {
     const name = this.#name("worker");
     const { topic } = this;
     const worker = await startWorker({
       url: this.#t.url(this.#site),
       history: this.folder,
       name,
-      ...(job.produce === undefined ? {} : { produce: { topic, keys: 40, window: 50, perSecond: 2_000, ...job.produce } }),
+      ...(job.produce === undefined ? {} : { produce: { topic, keys: 500, window: 50, perSecond: 2_000, ...job.produce } }),
       ...(job.consume === undefined ? {} : { consume: { topic, group: "g", concurrency: 200, handlerMs: 40, ...job.consume } }),
     });
     if (job.consume !== undefined) this.#claim("g");

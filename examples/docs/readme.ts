@@ -7,10 +7,11 @@ const orders = defineTopic("orders", { schema: Order, key: (order) => order.cust
 
 const broker = await connect(process.env["BROKER_URL"] ?? "memory:", { requires: ["groups", "replay"] });
 const topic = broker.topic(orders);
-await topic.subscribe({ group: "billing", concurrency: 16 }, async (message) => {
-  console.log("charge", message.payload.customer); // returns: acknowledged; throws: tried again, then a dead letter
-});
+const { promise: charged, resolve: charge } = Promise.withResolvers<string>();
+// A handler that returns has acknowledged; one that throws runs again, and at last leaves a dead letter.
+await topic.subscribe({ group: "billing", concurrency: 16 }, (message) => charge(message.payload.customer));
 await topic.publish({ id: 7, customer: "ada" }); // resolves when the backend has confirmed it
+console.log("charged", await charged);
 for await (const message of topic.replay({ from: "earliest" })) console.log("again", message.payload.id);
 await broker.close(); // running handlers finish, acknowledgements are flushed
 // #endregion

@@ -40,7 +40,9 @@ export function work(broker: Broker): Promise<Subscription> {
 export const bill: Handler<typeof orders> = async ({ payload: { id, cents, guests } }) => {
   const share = cents / (guests === 0 && fixed() ? 1 : guests);
   if (!Number.isFinite(share)) throw new RangeError(`order ${id}: ${cents} cents can't be shared by ${guests} guests`);
-  const receipt = createHmac("sha256", "till").update(`${id} ${Math.ceil(share)}`).digest();
+  const receipt = createHmac("sha256", "till")
+    .update(`${id} ${Math.ceil(share)}`)
+    .digest();
   await pass(2 + ((receipt[0] ?? 0) % 5)); // the card reader answers
 };
 

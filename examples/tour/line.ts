@@ -37,8 +37,6 @@ export type Report =
       readonly buried: readonly DeadLettered[];
       readonly moment: Moment | undefined;
     }
-  /** A producer has published its last order. */
-  | { readonly say: "published" }
   | { readonly say: "failed"; readonly error: string }
   | { readonly say: "ended" };
 

@@ -47,18 +47,19 @@ class Till {
         await pass(TICK_MS);
       }
       // Both producers serve all customers; the multiplier spreads one customer's orders over the run.
-      yield { id: orderId(name, n), customer: `customer-${(n * 7) % customers}`, cents: 500 + ((n * 37) % 4_000), guests: n === poison ? 0 : 1 + (n % 6) };
+      yield {
+        id: orderId(name, n),
+        customer: `customer-${(n * 7) % customers}`,
+        cents: 500 + ((n * 37) % 4_000),
+        guests: n === poison ? 0 : 1 + (n % 6),
+      };
     }
   }
 }
 
 async function producer(broker: Broker): Promise<void> {
   const till = new Till();
-  const publishing = produce(broker, till.orders());
-  void publishing.then(
-    () => report({ say: "published" }),
-    (error: unknown) => fail(error),
-  );
+  produce(broker, till.orders()).catch(fail);
   for (;;) {
     const next = await command();
     if (next.say === "stop") return;
@@ -71,17 +72,13 @@ async function worker(broker: Broker, witness: Witness): Promise<void> {
   const subscription = await work(broker);
   report({ say: "begun", created: subscription.startedFrom === "created", since: historyTime() });
   subscription.closed.catch(fail);
-  let flushing = true;
-  const flushed = (async () => {
-    while (flushing) {
-      await pass(NEWS_MS / 2);
-      // A link that is down says so elsewhere; what is not flushed stays unsettled.
-      await witness.flushed(orders.name, subscription).catch(() => {});
-    }
-  })();
+  const flushing = setInterval(() => {
+    // A link that is down says so elsewhere.
+    witness.flushed(orders.name, subscription).catch(() => {});
+  }, NEWS_MS);
+  if (broker.capabilities.settle.ack === "confirmed") clearInterval(flushing);
   while ((await command()).say !== "stop") {}
-  flushing = false;
-  await flushed;
+  clearInterval(flushing);
   await subscription.close();
   witness.closed(orders.name);
 }
@@ -93,11 +90,10 @@ function fail(error: unknown): void {
 
 async function main(): Promise<void> {
   const history = openHistory(job.history, job.name);
-  // The application says how it works by what it can do; so does its history.
-  let group: string | undefined = GROUP;
-  const witness = new Witness(history, () => group);
+  const witness = new Witness(history, (payload) => orders.key?.(payload as In<typeof Order>));
   const broker = (await connect(process.env["BROKER_URL"] ?? "memory:", { prefix: job.prefix, use: [witness] })) as Broker;
-  if (!broker.supports("groups")) group = undefined;
+  const confirmed = broker.capabilities.settle.ack === "confirmed";
+  witness.joins({ group: broker.supports("groups") ? GROUP : undefined, confirmed });
   report({ say: "ready" });
   const tell = (): void => report({ say: "news", counts: witness.counts, ...witness.news(), moment: witness.moment });
   const telling = setInterval(tell, NEWS_MS);

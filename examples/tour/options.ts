@@ -28,7 +28,7 @@ export const HELP = `The tour: one application on the backend that BROKER_URL na
   it; at the end the checker reads what they wrote and says what was lost, doubled or out of order.
 
 Options, after "--" (npm start -- --orders 2000):
-  --orders <n>       orders in all, from 100; default 10000
+  --orders <n>       orders in all, 100 to 200000; default 10000
   --no-fault         leave the fault out
   --history <dir>    keep the history there: one JSON Lines file a process, and claims.json. The folder must hold no history yet
   --judge <dir>      run nothing; judge a history that was kept
@@ -40,6 +40,9 @@ Environment:
   NO_COLOR           no colours on a terminal either
 
 Exit code: 0 the history is valid; 1 it is not; 2 the tour could not run (or the command line is wrong).`;
+
+/** The director reads histories whole. */
+const MOST = 200_000;
 
 const KNOWN = {
   orders: { type: "string", default: "10000" },
@@ -53,8 +56,8 @@ const KNOWN = {
 export function readOptions(args: readonly string[]): TourOptions {
   const values = parsed(args);
   const orders = Number(values.orders);
-  if (!Number.isInteger(orders) || orders < 100 || orders > 1_000_000) {
-    throw new UsageError(`--orders takes a whole number from 100 to 1000000, not "${values.orders}"`);
+  if (!Number.isInteger(orders) || orders < 100 || orders > MOST) {
+    throw new UsageError(`--orders takes a whole number from 100 to ${MOST}, not "${values.orders}"`);
   }
   if (values.history === "" || values.judge === "") throw new UsageError("--history and --judge take the path of a folder");
   return {

@@ -13,8 +13,11 @@ export interface Plan {
   readonly way: "group" | "broadcast";
   readonly atLeastOnce: boolean;
   readonly order: KeyScope;
-  /** `kill`: a worker is killed; what it held must come again. `cut`: its link is; what it missed must be counted. */
-  readonly fault: "kill" | "cut";
+  /**
+   * `kill`: a worker is killed; what it held must come again. `cut`: its link is; what it missed must be counted. Neither where a group
+   * delivers at most once: what a dead member held is gone, and nobody is left to count it.
+   */
+  readonly fault: "kill" | "cut" | "none";
   readonly groups: Step;
   readonly deadLetter: Step;
   readonly replay: Step;
@@ -37,7 +40,7 @@ export function planFor(url: string, c: EffectiveCapabilities): Plan {
     way,
     atLeastOnce,
     order: c.keyOrder,
-    fault: way === "group" && atLeastOnce ? "kill" : "cut",
+    fault: way === "broadcast" ? "cut" : atLeastOnce ? "kill" : "none",
     groups: way === "group" ? SHOWN : not(`${name} has no groups (delivery.group: none): each worker gets every order`),
     deadLetter: deadLetterStep(name, supply),
     replay: c.from.replay.length === 0 ? not(`${name} keeps nothing (replay: none)`) : SHOWN,
@@ -53,6 +56,9 @@ function deadLetterStep(name: string, supply: EffectiveCapabilities["supply"]): 
   if (supply.redrive === "none") return not(`${name} can't send it back to one group (redrive: none)`);
   return SHOWN;
 }
+
+/** The replay's name among the groups of the history. */
+export const REPLAY = "replay";
 
 /** A reader of the run: a worker on a backend without groups, or the replay. */
 export interface Reader {

@@ -36,7 +36,7 @@ export class Screen {
   /** One line of the story: what happens, and below it why it matters. */
   story(label: string, what: string, why?: string): void {
     this.#clear();
-    const width = Math.min(WIDTH, this.#out.columns ?? WIDTH) - LABEL;
+    const width = this.#width() - LABEL;
     const lines = [...wrap(what, width), ...(why === undefined ? [] : wrap(why, width).map((line) => this.paint("dim", line)))];
     for (const [n, line] of lines.entries()) {
       const head = n === 0 ? this.paint("cyan", label.padEnd(LABEL)) : " ".repeat(LABEL);
@@ -79,11 +79,16 @@ export class Screen {
     }
   }
 
+  /** A terminal that does not know its width says 0. */
+  #width(): number {
+    return Math.max(40, Math.min(WIDTH, this.#out.columns || WIDTH));
+  }
+
   #draw(): void {
     if (this.#bar === undefined) return;
     const full = Math.round((Math.min(this.#bar.done, this.#bar.total) / this.#bar.total) * BAR);
     const bar = this.paint("green", "█".repeat(full)) + this.paint("dim", "░".repeat(BAR - full));
-    const room = Math.max(10, (this.#out.columns ?? WIDTH) - BAR - 9);
+    const room = Math.max(10, this.#width() - BAR - 9);
     this.#write(`${bar} ${percent(this.#bar)}  ${this.#bar.text.slice(0, room)}`);
   }
 

@@ -1,24 +1,36 @@
 import { randomBytes } from "node:crypto";
 import type { createClient } from "@redis/client";
-import type { Clock } from "brokerkit/driver";
+import { type Clock, driverError, type PublishResult, type Timer } from "brokerkit/driver";
 import { unavailable } from "./errors.ts";
-import type { TopicKeys } from "./mapping.ts";
 import type { Endpoint } from "./options.ts";
-import type { Script } from "./scripts/script.ts";
 
 type Client = ReturnType<typeof createClient>;
 type SocketOptions = NonNullable<NonNullable<Parameters<typeof createClient>[0]>["socket"]>;
 type CommandOptions = NonNullable<Parameters<Client["sendCommand"]>[1]>;
+/** Lua that runs inside the server, atomically. Called by digest; sent whole only where the server does not know it yet. */
+export interface Script {
+  readonly source: string;
+  readonly sha: string;
+}
 export type Arg = string | Buffer;
 /** Bulk strings come as Buffers; an error inside an array comes as a value. */
 export type Reply = null | number | string | Buffer | Error | readonly Reply[];
 
-/** A silent link is asked after this time, and given up after three of them. Longer than the longest blocking read. */
-const PING_MS = 5_000;
-const SILENT_MS = 3 * PING_MS;
-/** How often, and how many times, a read that waits is told to end before its connection is closed. */
-const UNBLOCK_MS = 20;
-const UNBLOCK_TRIES = 35;
+/** How long a link may owe an answer before it is given up; an idle one is asked three times in that time. */
+export const PATIENCE_MS = 15_000;
+/** The same where all answers are small. */
+export const SHORT_PATIENCE_MS = 5_000;
+
+export interface LinkOptions {
+  readonly endpoint: Endpoint;
+  readonly clock: Clock;
+  /** How long to wait for an answer before the link is given up. */
+  readonly patienceMs: number;
+  /** With 3, commands can be sent beside subscriptions. Default 2. */
+  readonly protocol?: 2 | 3 | undefined;
+  /** Called when an open link is lost, never for one that was destroyed here. */
+  readonly onDown: (error: Error) => void;
+}
 
 /**
  * One connection to one server, and all that the drivers know of a client library. It never queues while offline, never sends
@@ -33,11 +45,18 @@ export class Link {
   readonly mode: string;
   readonly #client: Client;
   readonly #options: CommandOptions;
+  readonly #where: LinkOptions;
+  /** Commands without an answer, and when the last answer came. */
+  #owed = 0;
+  #heardAt: number;
+  #timer: Timer | undefined;
   #down: Error | undefined;
 
-  private constructor(client: Client, options: CommandOptions, name: string, hello: ReadonlyMap<string, Reply>) {
+  private constructor(client: Client, options: CommandOptions, name: string, hello: ReadonlyMap<string, Reply>, where: LinkOptions) {
     this.#client = client;
     this.#options = options;
+    this.#where = where;
+    this.#heardAt = where.clock.monotonic();
     this.name = name;
     this.id = Number(hello.get("id"));
     this.version = String(hello.get("version"));
@@ -45,24 +64,22 @@ export class Link {
   }
 
   /**
-   * Connects, authenticates and selects the database within the connect timeout. `onDown` is called when an open link is lost, never for
-   * one that was destroyed here. With protocol 3 commands can be sent beside subscriptions. Rejects with the raw error, or UNAVAILABLE
-   * when there was no answer in time.
+   * Connects, authenticates and selects the database within the connect timeout. Rejects with the raw error, or UNAVAILABLE when there was
+   * no answer in time.
    */
-  static async open(endpoint: Endpoint, signal: AbortSignal, onDown: (error: Error) => void, protocol: 2 | 3 = 2): Promise<Link> {
+  static async open(where: LinkOptions, signal: AbortSignal): Promise<Link> {
     const { createClient, RESP_TYPES } = await import("@redis/client");
-    const { host, port, db, username, password, tls, connectTimeoutMs } = endpoint;
-    const common = { host, port, connectTimeout: connectTimeoutMs, socketTimeout: SILENT_MS, reconnectStrategy: false as const };
+    const { host, port, db, username, password, tls, connectTimeoutMs } = where.endpoint;
+    const common = { host, port, connectTimeout: connectTimeoutMs, reconnectStrategy: false as const };
     const client = createClient({
       // Absent rather than undefined: Node takes a servername of undefined for one that is given.
       socket: (tls === undefined ? common : { ...common, ...given({ ...tls }), tls: true }) as SocketOptions,
       ...given({ username: username ?? (password === undefined ? undefined : "default"), password }),
       database: db,
-      RESP: protocol,
+      RESP: where.protocol ?? 2,
       disableOfflineQueue: true,
       disableClientInfo: true,
       maintNotifications: "disabled",
-      pingInterval: PING_MS,
       // By default each command gets a timer of its own.
       commandOptions: { timeout: 0 },
     }) as unknown as Client;
@@ -70,35 +87,35 @@ export class Link {
     let failure: Error | undefined;
     const lost = (error: Error): void => {
       failure ??= error;
-      if (link !== undefined) link.#lost(error, onDown);
+      if (link !== undefined) link.#lost(error);
     };
     client.on("error", lost);
     client.on("end", () => lost(unavailable(`The connection to ${host}:${port} was closed.`)));
-    const expired = AbortSignal.timeout(connectTimeoutMs);
-    const gaveUp = AbortSignal.any([signal, expired]);
-    let opening: Promise<Reply> | undefined;
-    const late = deferredAbort(gaveUp, () =>
-      unavailable(`${host}:${port} did not answer within ${connectTimeoutMs} ms. Is it a Redis server, and TLS where TLS is spoken?`),
-    );
+    const gaveUp = AbortSignal.any([signal, AbortSignal.timeout(connectTimeoutMs)]);
+    const opening = client.connect();
     try {
       const options = { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer, [RESP_TYPES.MAP]: Array } };
       const name = `brokerkit:${randomBytes(9).toString("base64url")}`;
-      opening = client.connect().then(() => client.sendCommand(["HELLO"], options) as Promise<Reply>);
-      opening.catch(() => {});
-      const hello = pairs(await Promise.race([opening, late.promise]));
-      link = new Link(client, options, name, hello);
+      await within(gaveUp, opening);
+      const hello = pairs((await within(gaveUp, client.sendCommand(["HELLO"], options))) as Reply);
+      link = new Link(client, options, name, hello, where);
       // Only there so that a successor can end what this connection may have left behind; servers that forbid it do without.
-      await Promise.race([link.call(["CLIENT", "SETNAME", name]).catch(() => {}), late.promise]);
+      await within(
+        gaveUp,
+        link.call(["CLIENT", "SETNAME", name]).catch(() => {}),
+      );
       if (failure !== undefined) throw failure;
+      if (link.mode === "cluster")
+        throw driverError("UNSUPPORTED", `${host}:${port} is a Redis Cluster, which is not supported: use one server.`);
+      link.#watch();
       return link;
     } catch (error) {
       const destroy = (): void => client.destroy();
       destroy();
       // A socket that was still being opened is not reached by the first call.
-      void opening?.then(destroy, destroy);
-      throw gaveUp.aborted ? error : (failure ?? error);
-    } finally {
-      late.done();
+      void opening.then(destroy, destroy);
+      if (!gaveUp.aborted) throw failure ?? error;
+      throw unavailable(`${host}:${port} did not answer within ${connectTimeoutMs} ms. Is it a Redis server, and TLS where TLS is spoken?`);
     }
   }
 
@@ -108,11 +125,17 @@ export class Link {
   }
 
   /** Commands of one turn of the event loop leave in one write. */
-  call(args: readonly Arg[]): Promise<Reply> {
-    if (this.#down !== undefined) return Promise.reject(this.#down);
-    return (this.#client.sendCommand(args as Arg[], this.#options) as Promise<Reply>).catch((error: unknown) => {
+  async call(args: readonly Arg[]): Promise<Reply> {
+    if (this.#down !== undefined) throw this.#down;
+    this.#owed++;
+    try {
+      return (await this.#client.sendCommand(args as Arg[], this.#options)) as Reply;
+    } catch (error) {
       throw this.#down ?? error;
-    });
+    } finally {
+      this.#owed--;
+      this.#heardAt = this.#where.clock.monotonic();
+    }
   }
 
   /** By digest; whole where the server has not seen it. */
@@ -146,46 +169,29 @@ export class Link {
   destroy(reason: Error = unavailable("The connection was closed.")): void {
     if (this.#down !== undefined) return;
     this.#down = reason;
+    this.#timer?.cancel();
     this.#client.destroy();
   }
 
-  #lost(error: Error, onDown: (error: Error) => void): void {
-    const closed = this.#down !== undefined;
-    this.#down ??= unavailable(`The connection was lost: ${error.message}`, error);
-    if (!closed) {
-      this.#client.destroy();
-      onDown(this.#down);
-    }
+  /** A half-open connection gives no error by itself. */
+  #watch(): void {
+    const { clock, patienceMs } = this.#where;
+    const due = clock.monotonic() + patienceMs / 3;
+    this.#timer = clock.timer(patienceMs / 3, () => {
+      // It was this process that stood still: what the server answered meanwhile has not been read yet.
+      if (clock.monotonic() - due > patienceMs / 3) this.#heardAt = clock.monotonic();
+      const silentMs = clock.monotonic() - this.#heardAt;
+      if (this.#owed > 0 && silentMs >= patienceMs) return this.#lost(unavailable(`no answer for ${Math.round(silentMs)} ms`));
+      if (this.#owed === 0) this.call(["PING"]).catch(() => {});
+      this.#watch();
+    });
   }
-}
 
-/** A member of a group, as its driver knows it. */
-export interface Member {
-  readonly topic: string;
-  readonly group: string;
-  moved(epoch: number): void;
-}
-
-/** What a driver lends to its subscriptions, cursors and its admin. */
-export interface Session {
-  readonly clock: Clock;
-  readonly leaseMs: number;
-  /** How long a read may wait: less than a second where the server forbids to end it from another connection. */
-  readonly longestBlockMs: number;
-  /** The connection for everything that neither publishes nor blocks. Throws UNAVAILABLE while it is down. */
-  control(): Link;
-  keys(topic: string): TopicKeys;
-  /** A connection of its own for a reader that blocks. */
-  open(signal: AbortSignal, onDown: (error: Error) => void): Promise<Link>;
-  /** A connection that ended with something under way: the server is to forget it before anything else is done. */
-  abandon(link: Link): void;
-  /** Has the server close what was abandoned, so that nothing it still holds of them is executed later. */
-  fence(): Promise<void>;
-  /** A consumer name that nobody had before. It tells others how long this member's leases last. */
-  consumer(): string;
-  readonly members: Set<Member>;
-  /** Consumers of this process that could not hand back what they had. */
-  readonly orphans: Set<{ readonly topic: string; readonly group: string; readonly consumer: string }>;
+  #lost(error: Error): void {
+    if (this.#down !== undefined) return;
+    this.destroy(unavailable(`The connection was lost: ${error.message}`, error));
+    this.#where.onDown(this.#down as unknown as Error);
+  }
 }
 
 /** Rejects when the signal aborts; what was asked goes on unheard. */
@@ -198,40 +204,11 @@ export function within<T>(signal: AbortSignal, asked: Promise<T>): Promise<T> {
   });
 }
 
-/**
- * A read that waits, for `ms` by this clock: the server's own looks at such times only ten times a second. An abort ends it from the
- * control connection, and closes its connection if that does not help.
- */
-export async function waiting<T>(session: Session, link: Link, signal: AbortSignal, ms: number, read: () => Promise<T>): Promise<T> {
-  let ended = false;
-  const timer = session.clock.timer(ms, () => void unblock(session, link).catch(() => {}));
-  const interrupt = async (): Promise<void> => {
-    for (let tries = 0; !ended && tries < UNBLOCK_TRIES; tries++) {
-      // It may not have begun to wait yet, so once is not enough.
-      void unblock(session, link).catch(() => {});
-      await new Promise<void>((resolve) => void session.clock.timer(UNBLOCK_MS, resolve));
-    }
-    if (!ended) link.destroy(unavailable("The server did not answer while a read was being ended."));
-  };
-  const onAbort = (): void => void interrupt();
-  signal.addEventListener("abort", onAbort, { once: true });
-  if (signal.aborted) onAbort();
-  try {
-    return await read();
-  } finally {
-    ended = true;
-    timer.cancel();
-    signal.removeEventListener("abort", onAbort);
-  }
-}
-
-async function unblock(session: Session, link: Link): Promise<void> {
-  await session.control().call(["CLIENT", "UNBLOCK", String(link.id)]);
-}
-
-/** The longest wait of one read where it can be ended from another connection, and where it can't. */
-export function longestBlockMs(canUnblock: boolean): number {
-  return canUnblock ? PING_MS : (UNBLOCK_MS * UNBLOCK_TRIES * 3) / 4;
+/** Rejects when it takes longer than `ms`. */
+export function bounded<T>(clock: Clock, ms: number, asked: Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const timer = clock.timer(ms, () => controller.abort());
+  return within(controller.signal, asked).finally(() => timer.cancel());
 }
 
 export function evalsha(script: Script, keys: readonly string[], args: readonly Arg[]): Arg[] {
@@ -250,17 +227,17 @@ export function pairs(reply: Reply): Map<string, Reply> {
   return found;
 }
 
-function given<T extends object>(record: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as never;
+/** Every record of a batch of which no byte has left. */
+export async function notSent(batch: readonly unknown[], signal: AbortSignal): Promise<readonly PublishResult[]> {
+  const error = unavailable(signal.aborted ? "The publish was aborted before anything was sent." : "There is no connection to the server.");
+  return batch.map(() => ({ ok: false, error, sent: "no" }));
 }
 
-function deferredAbort(signal: AbortSignal, error: () => Error): { promise: Promise<never>; done(): void } {
-  let fail = (): void => {};
-  const promise = new Promise<never>((_, reject) => {
-    fail = () => reject(error());
-    if (signal.aborted) fail();
-    else signal.addEventListener("abort", fail, { once: true });
-  });
-  promise.catch(() => {});
-  return { promise, done: () => signal.removeEventListener("abort", fail) };
+/** A view of core's bytes as the client wants them; nothing is copied. */
+export function buffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function given<T extends object>(record: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as never;
 }

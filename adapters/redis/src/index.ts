@@ -1,12 +1,12 @@
 import type { Adapter, BrokerUrl } from "brokerkit/driver";
 import { capabilities, features, type PubSubFeatures, type StreamsFeatures } from "./capabilities.ts";
-import { RedisDriver } from "./driver.ts";
 import { checkOptions, endpointOf, optionsOf, PUBSUB, type RedisOptions, type RedisPubSubOptions, STREAMS } from "./options.ts";
 import { PubSubDriver } from "./pubsub/driver.ts";
+import { StreamsDriver } from "./streams/driver.ts";
 
-export type { RedisTopicOptions } from "./admin.ts";
 export type { PubSubFeatures, StreamsFeatures } from "./capabilities.ts";
 export type { RedisConnectionOptions, RedisOptions, RedisPubSubOptions, RedisTls } from "./options.ts";
+export type { RedisTopicOptions } from "./streams/admin.ts";
 
 /** A factory of adapters that also reads URLs. */
 export interface RedisFactory<Options, F extends Adapter["features"]> {
@@ -24,7 +24,7 @@ function streams(options: RedisOptions = {}): Adapter<StreamsFeatures> {
     spi: 1,
     capabilities: capabilities.redis,
     features: features.redis,
-    open: (context) => new RedisDriver(endpoint, leaseMs, dedupeMs, context),
+    open: (context) => new StreamsDriver(endpoint, leaseMs, dedupeMs, context),
   };
 }
 

@@ -1,15 +1,17 @@
-import { closeSync, constants, type FSWatcher, fdatasync, openSync, statSync, watch, writeSync } from "node:fs";
+import { accessSync, closeSync, constants, type FSWatcher, fdatasync, openSync, statSync, watch, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { setImmediate } from "node:timers/promises";
 import { type DriverContext, driverError, type Timer } from "brokerkit/driver";
 import { cantOpen, isBusy, isFatal, unavailable } from "./errors.ts";
 import type { Settings } from "./options.ts";
-import { APPLICATION_ID, SCHEMA, SCHEMA_VERSION } from "./scripts/schema.ts";
+import { isKnown, SCHEMA } from "./scripts/schema.ts";
 
 export type Value = null | number | string | Uint8Array;
 
 const PAGE_BYTES = 8_192;
+/** When a COMMIT copies the log into the file: 32 MB, so that pages which many commits touch are copied once for all of them. */
+const CHECKPOINT_PAGES = 4_000;
 /** How often a waiting reader looks for changes it was not woken for: a writer was killed between its commit and its ring. */
 const LOOK_MS = 200;
 /** The same where the system can't watch files. */
@@ -82,8 +84,11 @@ export class Client {
     return this.#context.clock.monotonic();
   }
 
-  #pause(ms: number): Promise<void> {
-    return new Promise((resolve) => void this.#context.clock.timer(ms, resolve));
+  /** The clock's timers let the process end, and here may be nothing else that keeps it: a caller waits for its answer. */
+  async #pause(ms: number): Promise<void> {
+    const alive = setInterval(() => {}, 2 ** 30);
+    await new Promise<void>((resolve) => void this.#context.clock.timer(ms, resolve));
+    clearInterval(alive);
   }
 
   // ---- opening and closing
@@ -102,16 +107,21 @@ export class Client {
 
   #open(): void {
     const { path, create, maxBytes } = this.settings;
-    statSync(dirname(path));
-    if (statSync(path, { throwIfNoEntry: !create })?.isDirectory()) throw driverError("INVALID_ARGUMENT", "it is a folder");
+    // SQLite says of all that may be wrong here only that it can't open the file.
+    accessSync(dirname(path), constants.W_OK);
+    const found = statSync(path, { throwIfNoEntry: !create });
+    if (found?.isDirectory()) throw driverError("INVALID_ARGUMENT", "it is a folder");
+    if (found !== undefined) accessSync(path, constants.W_OK);
     this.#db = new (loadSqlite().DatabaseSync)(path);
-    const known = this.#identify();
-    this.#db.exec(`PRAGMA page_size=${PAGE_BYTES}; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY`);
+    const known = this.#known();
+    this.#db.exec(
+      `PRAGMA page_size=${PAGE_BYTES}; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=${CHECKPOINT_PAGES}; PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY`,
+    );
     if (this.one<{ journal_mode: string }>("PRAGMA journal_mode=WAL")?.journal_mode !== "wal") {
       throw driverError("FORBIDDEN", "its file system can't share memory, which several processes on one file need");
     }
     // Of two processes that find an empty file one creates the tables.
-    if (!known) this.#within("BEGIN IMMEDIATE", () => this.#identify() || this.#db?.exec(SCHEMA));
+    if (!known) this.#within("BEGIN IMMEDIATE", () => this.#known() || this.#db?.exec(SCHEMA));
     if (this.#doubtful) this.#db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
     this.#db.exec("PRAGMA synchronous=NORMAL");
     const pageBytes = this.one<{ page_size: number }>("PRAGMA page_size")?.page_size ?? PAGE_BYTES;
@@ -122,17 +132,8 @@ export class Client {
     this.#doubtful = false;
   }
 
-  /** Whether the file is one of ours; false for an empty one. Others are refused before anything is written to them. */
-  #identify(): boolean {
-    const id = this.one<{ application_id: number }>("PRAGMA application_id")?.application_id;
-    const version = this.one<{ user_version: number }>("PRAGMA user_version")?.user_version;
-    if (id === 0 && version === 0 && this.one("SELECT 1 FROM sqlite_schema") === undefined) return false;
-    if (id !== APPLICATION_ID) throw driverError("INVALID_ARGUMENT", "it is another application's database, and was left as it is");
-    if (version === SCHEMA_VERSION) return true;
-    throw driverError(
-      "UNSUPPORTED",
-      `its format is ${version}, and this version of @brokerkit/sqlite reads ${SCHEMA_VERSION}: update the older of the two`,
-    );
+  #known(): boolean {
+    return isKnown((sql) => Object.values(this.one<Record<string, number>>(sql) ?? {})[0]);
   }
 
   async close(): Promise<void> {
@@ -155,7 +156,7 @@ export class Client {
     } catch {
       // Nothing is lost: what was committed is in the log, and who opens the file next tidies up.
     }
-    for (const { wake } of this.#waiting) wake();
+    this.#wake(() => true);
   }
 
   /** The connection is of no more use: core is told, and `connect` opens a new one. */
@@ -245,7 +246,7 @@ export class Client {
 
   /** Resolves when everything committed so far is on the disk. */
   durable(): Promise<void> {
-    if (this.settings.synchronous === "normal") return Promise.resolve();
+    if (this.settings.synchronous === "normal") return setImmediate();
     this.#nextSync ??= this.#syncing
       .catch(() => {})
       .then(() => {
@@ -274,6 +275,11 @@ export class Client {
     this.#changed.add(topic);
   }
 
+  /** Has the readers of a topic look again, in this process. */
+  nudge(topic: number): void {
+    this.#wake((concerned) => concerned === topic);
+  }
+
   #announce(): void {
     if (this.#changed.size === 0) return;
     this.#wake((topic) => this.#changed.has(topic));
@@ -288,19 +294,23 @@ export class Client {
 
   /**
    * Calls `look` until it answers with an array, `waitMs` are over or `signal` says so (then `[]`). A number says at what wall time to look
-   * next if nothing changes; one that has passed means at once, after others have had their turn.
+   * next if nothing changes; one that has passed means at once. SQLite answers without waiting, so each look begins by letting timers and
+   * sockets have their turn: a fast reader would keep them waiting for ever, the timers of its own leases among them.
    */
   async poll<T>(topic: number, waitMs: number, signal: AbortSignal, look: () => Promise<readonly T[] | number>): Promise<readonly T[]> {
     const until = this.monotonic() + waitMs;
     while (!signal.aborted) {
+      await setImmediate();
       const ticks = this.#ticks;
-      const found = await look();
+      const found = await look().catch((error) => {
+        if (signal.aborted) return [];
+        throw error;
+      });
       if (typeof found !== "number") return found;
       const left = until - this.monotonic();
       if (left <= 0) break;
       const ms = Math.min(left, found - this.now());
-      if (ms <= 0) await setImmediate();
-      else if (ticks === this.#ticks) await this.#wait(topic, ms, signal);
+      if (ms > 0 && ticks === this.#ticks) await this.#wait(topic, ms, signal);
     }
     return [];
   }

@@ -1,90 +1,82 @@
-import type {
-  Capabilities,
-  Classified,
-  Cursor,
-  Driver,
-  DriverContext,
-  PublishResult,
-  ReplayRequest,
-  SubscribeRequest,
-  Subscription,
-  WireRecord,
-} from "brokerkit/driver";
-import { ensureGroup, SqliteAdmin } from "./admin.ts";
+import type * as spi from "brokerkit/driver";
+import { SqliteAdmin } from "./admin.ts";
 import { capabilities } from "./capabilities.ts";
 import { Client } from "./client.ts";
-import { Broadcast, SqliteCursor } from "./cursor.ts";
-import { classify, noTopic } from "./errors.ts";
+import { broadcast, replay } from "./cursor.ts";
+import { classify, notFound } from "./errors.ts";
 import type { Settings } from "./options.ts";
-import { Publisher } from "./publisher.ts";
+import { publish } from "./publisher.ts";
 import { findLog } from "./scripts/append.ts";
+import { ensureGroup } from "./scripts/topics.ts";
 import { GroupSubscription } from "./subscription.ts";
 
-const NEW_OWNER = "UPDATE meta SET owners = owners + 1 RETURNING owners AS owner";
-
 /** One connection to a broker file. */
-export class SqliteDriver implements Driver {
-  readonly capabilities: Capabilities = capabilities.sqlite;
-  readonly admin: SqliteAdmin;
+export class SqliteDriver implements spi.Driver {
+  readonly capabilities: spi.Capabilities = capabilities.sqlite;
+  readonly admin: spi.Admin;
   readonly #client: Client;
-  readonly #publisher: Publisher;
+  readonly #members = new Set<GroupSubscription>();
 
-  constructor(settings: Settings, context: DriverContext) {
+  constructor(settings: Settings, context: spi.DriverContext) {
     this.#client = new Client(settings, context);
-    this.#publisher = new Publisher(this.#client);
-    this.admin = new SqliteAdmin(this.#client);
+    this.admin = new SqliteAdmin(this.#client, () => {
+      for (const member of this.#members) member.check();
+    });
   }
 
-  async connect(signal: AbortSignal): Promise<Capabilities> {
+  async connect(signal: AbortSignal): Promise<spi.Capabilities> {
     await this.#client.connect(signal);
-    return narrowed(this.#client.settings);
+    return this.#narrowed();
   }
 
-  async describe(topic: string, signal: AbortSignal): Promise<Capabilities> {
+  async describe(topic: string, signal: AbortSignal): Promise<spi.Capabilities> {
     const found = await this.#client.transact("read", () => findLog(this.#client, topic), signal);
-    if (found === undefined) throw noTopic(topic);
-    return narrowed(this.#client.settings);
+    if (found === undefined) throw notFound(topic);
+    return this.#narrowed();
   }
 
-  publish(batch: readonly WireRecord[], signal: AbortSignal): Promise<readonly PublishResult[]> {
-    return this.#publisher.publish(batch, signal);
+  /** What the options leave of the ceiling. */
+  #narrowed(): spi.Capabilities {
+    const { synchronous, leaseMs: ms, dedupeMs: windowMs } = this.#client.settings;
+    const durabilityOnAck = synchronous === "full" ? "fsync" : "page-cache";
+    return Object.freeze({
+      ...this.capabilities,
+      durabilityOnAck,
+      lease: Object.freeze({ ms, extend: true }),
+      dedupe: Object.freeze({ windowMs }),
+    });
   }
 
-  async subscribe(request: SubscribeRequest, signal: AbortSignal): Promise<Subscription> {
+  publish(batch: readonly spi.WireRecord[], signal: AbortSignal): Promise<readonly spi.PublishResult[]> {
+    return publish(this.#client, batch, signal);
+  }
+
+  async subscribe(request: spi.SubscribeRequest, signal: AbortSignal): Promise<spi.Subscription> {
     const { topic, group: name, from } = request;
-    if (name === undefined) return Broadcast.open(this.#client, request, signal);
-    const { group, created, owner } = await this.#client.transact(
-      "write",
-      () => ({ ...ensureGroup(this.#client, topic, name, from), owner: this.#client.one<{ owner: number }>(NEW_OWNER)?.owner ?? 0 }),
-      signal,
-    );
+    if (name === undefined) return broadcast(this.#client, request, signal);
+    const { group, created } = await this.#client.transact("write", () => ensureGroup(this.#client, topic, name, from), signal);
     if (created) await this.#client.durable();
-    return new GroupSubscription(this.#client, request, group, owner, created);
+    const member: GroupSubscription = new GroupSubscription(this.#client, { ...request, group: name }, group, created, () =>
+      this.#members.delete(member),
+    );
+    this.#members.add(member);
+    return member;
   }
 
-  replay(request: ReplayRequest, signal: AbortSignal): Promise<Cursor> {
-    return SqliteCursor.open(this.#client, request, signal);
+  replay(request: spi.ReplayRequest, signal: AbortSignal): Promise<spi.Cursor> {
+    return replay(this.#client, request, signal);
   }
 
   async ping(signal: AbortSignal): Promise<void> {
-    await this.#client.transact("read", () => this.#client.one("SELECT owners FROM meta"), signal);
+    await this.#client.transact("read", () => this.#client.one("SELECT count(*) FROM logs"), signal);
   }
 
-  classify(error: unknown): Classified {
+  classify(error: unknown): spi.Classified {
     return classify(error);
   }
 
-  close(): Promise<void> {
-    return this.#client.close();
+  async close(): Promise<void> {
+    await Promise.all([...this.#members].map((member) => member.close()));
+    await this.#client.close();
   }
-}
-
-/** What the options leave of the ceiling. */
-function narrowed({ synchronous, leaseMs, dedupeMs }: Settings): Capabilities {
-  return Object.freeze({
-    ...capabilities.sqlite,
-    durabilityOnAck: synchronous === "full" ? "fsync" : "page-cache",
-    lease: Object.freeze({ ...capabilities.sqlite.lease, ms: leaseMs }),
-    dedupe: Object.freeze({ windowMs: dedupeMs }),
-  });
 }

@@ -93,21 +93,26 @@ export const ack: readonly Case[] = [
   },
   {
     id: "ack/double",
-    states: "A second settle sends nothing and rejects with ALREADY_SETTLED: ack twice, ack after nack, nack after ack, after reject, and after the handler returned.",
+    states:
+      "A second settle sends nothing and rejects with ALREADY_SETTLED: ack twice, ack after nack, nack after ack, after reject, and after the handler returned.",
     requires: hasGroups,
     async run(t) {
       const seen: string[] = [];
       let kept: Delivery<unknown> | undefined;
-      const { topic, sink, subscription, wire, name } = await stage(t, { consume: { retry: { backoffMs: { initial: 10, factor: 1, max: 10 } } } as object }, async (message) => {
-        const { payload } = message;
-        if (payload === "kept") kept = message;
-        if (payload === "kept" || message.attempt > 1) return;
-        if (payload === "ack-ack" || payload === "ack-nack") await message.ack();
-        if (payload === "nack-ack") await message.nack({ delayMs: 0 });
-        const again = payload === "ack-nack" ? message.nack() : message.ack();
-        await rejects(again, "ALREADY_SETTLED", `the second settle of ${String(payload)}`);
-        seen.push(String(payload));
-      });
+      const { topic, sink, subscription, wire, name } = await stage(
+        t,
+        { consume: { retry: { backoffMs: { initial: 10, factor: 1, max: 10 } } } as object },
+        async (message) => {
+          const { payload } = message;
+          if (payload === "kept") kept = message;
+          if (payload === "kept" || message.attempt > 1) return;
+          if (payload === "ack-ack" || payload === "ack-nack") await message.ack();
+          if (payload === "nack-ack") await message.nack({ delayMs: 0 });
+          const again = payload === "ack-nack" ? message.nack() : message.ack();
+          await rejects(again, "ALREADY_SETTLED", `the second settle of ${String(payload)}`);
+          seen.push(String(payload));
+        },
+      );
       const payloads = ["ack-ack", "ack-nack", ...(redelivers(t.capabilities) ? ["nack-ack"] : []), "kept"];
       await publishMany(topic, payloads);
       await sink.sees(payloads);
@@ -148,7 +153,8 @@ export const ack: readonly Case[] = [
   },
   {
     id: "ack/redelivered-after-close",
-    states: "What was delivered and not settled when a member leaves is delivered to the next one: nothing is acknowledged before its handler.",
+    states:
+      "What was delivered and not settled when a member leaves is delivered to the next one: nothing is acknowledged before its handler.",
     requires: redelivers,
     async run(t) {
       const never = gate();
@@ -197,7 +203,11 @@ export const ack: readonly Case[] = [
       await two.takes(1, t.patience);
       equal(await one.subscription.ack(one.got), ["lost"], "ack of the member that lost it");
       if (one.subscription.nack !== undefined) {
-        equal(await one.subscription.nack(one.got.map((delivery) => ({ delivery, delayMs: 0, failures: 1 }))), ["lost"], "nack of the member that lost it");
+        equal(
+          await one.subscription.nack(one.got.map((delivery) => ({ delivery, delayMs: 0, failures: 1 }))),
+          ["lost"],
+          "nack of the member that lost it",
+        );
       }
       // The first member's ack must not have settled it: unsettled by the second, it comes again.
       const three = await rawMember((await t.driver()).driver, name, "g");
@@ -221,7 +231,9 @@ export const ack: readonly Case[] = [
     async run(t) {
       const never = gate();
       const held = "m-3";
-      const { topic, sink, subscription, broker, name } = await stage(t, { consume: { concurrency: 20 } }, (message) => (message.payload === held ? never.opened : undefined));
+      const { topic, sink, subscription, broker, name } = await stage(t, { consume: { concurrency: 20 } }, (message) =>
+        message.payload === held ? never.opened : undefined,
+      );
       await publishMany(topic, many(20));
       await sink.sees(many(20));
       await until(() => sink.running === 1, "all but one handler to end");
@@ -256,7 +268,8 @@ export const ack: readonly Case[] = [
   },
   {
     id: "ack/lost-shard",
-    states: "After ownership of a shard is lost, what has not started is dropped, running signals abort, settles reject with LOST_OWNERSHIP, and nothing of it is settled on the wire.",
+    states:
+      "After ownership of a shard is lost, what has not started is dropped, running signals abort, settles reject with LOST_OWNERSHIP, and nothing of it is settled on the wire.",
     requires: redelivers,
     async run(t) {
       const requests: SubscribeRequest[] = [];
@@ -318,10 +331,12 @@ export const ack: readonly Case[] = [
         if (!first) return;
         first = false;
         await hold.opened;
-        results.push(await message.ack().then(
-          () => "accepted",
-          (error: { code?: string }) => error.code,
-        ));
+        results.push(
+          await message.ack().then(
+            () => "accepted",
+            (error: { code?: string }) => error.code,
+          ),
+        );
       });
       await topic.publish("x");
       await sink.reaches(1);
@@ -335,7 +350,9 @@ export const ack: readonly Case[] = [
   },
 ];
 
-async function twoMembers(t: Context): Promise<{ driver: Awaited<ReturnType<Context["driver"]>>["driver"]; name: string; one: Awaited<ReturnType<typeof rawMember>> }> {
+async function twoMembers(
+  t: Context,
+): Promise<{ driver: Awaited<ReturnType<Context["driver"]>>["driver"]; name: string; one: Awaited<ReturnType<typeof rawMember>> }> {
   const name = t.topic();
   // A first subscription by core creates what must exist; then only drivers act.
   const broker = await t.connect();

@@ -1,5 +1,5 @@
 import { defineTopic } from "brokerkit";
-import { between, check, defined, equal, refuses, rejects } from "../assert.ts";
+import { between, check, defined, equal, outcome, refuses, rejects } from "../assert.ts";
 import { all, type Case, countsLag, hasGroups, redelivers } from "../case.ts";
 import { many, publishMany } from "../context.ts";
 import { Sink } from "../sink.ts";
@@ -23,7 +23,11 @@ export const admin: readonly Case[] = [
           },
           () => `lag ${count} ${what}`,
         );
-      equal([(await group.lag()).kind, (await group.lag()).unit], [t.capabilities.lag.count, t.capabilities.lag.unit], "kind and unit, as declared");
+      equal(
+        [(await group.lag()).kind, (await group.lag()).unit],
+        [t.capabilities.lag.count, t.capabilities.lag.unit],
+        "kind and unit, as declared",
+      );
       await is(0, "of a group that has everything");
       await subscription.close();
       await publishMany(topic, many(25));
@@ -123,7 +127,9 @@ export const admin: readonly Case[] = [
       const { broker, wire } = await t.record({ provision: "off" });
       await broker.topic(name).publish("x");
       equal(
-        wire.calls.filter((call) => call.operation === "admin.createTopic" || call.operation === "admin.describeTopic").map((call) => call.operation),
+        wire.calls
+          .filter((call) => call.operation === "admin.createTopic" || call.operation === "admin.describeTopic")
+          .map((call) => call.operation),
         [],
         "administrative calls",
       );
@@ -150,6 +156,23 @@ export const admin: readonly Case[] = [
       }
       const second = await broker.provision([topic]);
       equal(second[0]?.action, "none", "action for a topic that is there");
+    },
+  },
+  {
+    id: "admin/differs",
+    states: 'A topic that is there with other options is never altered: provision says "differs", and provision "verify" refuses it.',
+    requires: (c) => c.topics.describe && c.topics.partitions >= 4,
+    async run(t) {
+      const name = t.topic();
+      await (await t.connect()).provision([defineTopic(name, { schema: anything, partitions: 2 })]);
+      const other = defineTopic(name, { schema: anything, partitions: 4 });
+      const { broker, wire } = await t.record({ provision: "verify" });
+      const [result] = await broker.provision([other], { dryRun: true });
+      equal(result?.action, "differs", "action");
+      check((result?.detail ?? "").includes("2"), `detail says what is there: ${result?.detail}`);
+      check(!(await outcome(broker.topic(other).publish("x"))).ok, "publish with provision: verify rejects");
+      equal(wire.of("admin.createTopic").length + wire.of("publish").length, 0, "createTopic and publish calls");
+      equal((await broker.topic(name).describe()).partitions, 2, "partitions");
     },
   },
   {

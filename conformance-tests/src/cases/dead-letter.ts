@@ -16,7 +16,12 @@ class Poison extends Error {
 }
 
 /** A stage whose handler fails for payloads that begin with `bad`. */
-async function poisoned(t: Context, retry: Retry = quick, o: StageOptions = {}, handle?: SinkHandler): Promise<Stage & { readonly dead: DeadLetters }> {
+async function poisoned(
+  t: Context,
+  retry: Retry = quick,
+  o: StageOptions = {},
+  handle?: SinkHandler,
+): Promise<Stage & { readonly dead: DeadLetters }> {
   const staged = await stage(
     t,
     { ...o, consume: { retry, ...o.consume } as object },
@@ -41,7 +46,8 @@ const key = (t: Context, name: string): { readonly key?: string } => (hasKeys(t.
 export const deadLetter: readonly Case[] = [
   {
     id: "dead-letter/after-n",
-    states: "A message that always fails runs exactly `attempts` times, with attempt 1 … n, and is then a dead letter; what follows is delivered.",
+    states:
+      "A message that always fails runs exactly `attempts` times, with attempt 1 … n, and is then a dead letter; what follows is delivered.",
     requires: listsDeadLetters,
     async run(t) {
       for (const attempts of [1, 3]) {
@@ -68,7 +74,8 @@ export const deadLetter: readonly Case[] = [
   },
   {
     id: "dead-letter/contents",
-    states: "A dead letter holds id, key, headers and raw bytes of the message, and says why, with which error, after how many attempts, when, and where it came from.",
+    states:
+      "A dead letter holds id, key, headers and raw bytes of the message, and says why, with which error, after how many attempts, when, and where it came from.",
     requires: listsDeadLetters,
     async run(t) {
       const { topic, dead, name, sink } = await poisoned(t, { ...quick, attempts: 2 });
@@ -79,7 +86,13 @@ export const deadLetter: readonly Case[] = [
       const letter = defined((await letters(dead))[0], "dead letter");
       equal(
         { id: letter.id, key: letter.key, json: letter.json(), attempts: letter.attempts, error: letter.error && { ...letter.error } },
-        { id: receipt.id, key: hasKeys(t.capabilities) ? "k" : undefined, json: "bad ünï", attempts: 2, error: { name: "Poison", message: "can't handle bad ünï" } },
+        {
+          id: receipt.id,
+          key: hasKeys(t.capabilities) ? "k" : undefined,
+          json: "bad ünï",
+          attempts: 2,
+          error: { name: "Poison", message: "can't handle bad ünï" },
+        },
         "contents",
       );
       equal(Buffer.from(letter.bytes).toString(), '"bad ünï"', "bytes");
@@ -96,7 +109,9 @@ export const deadLetter: readonly Case[] = [
     states: "reject(reason) makes a dead letter now, whatever the attempts, with that reason.",
     requires: listsDeadLetters,
     async run(t) {
-      const { topic, dead, sink } = await poisoned(t, { ...quick, attempts: 5 }, {}, (message) => (isBad(message.payload) ? message.reject("negative id") : undefined));
+      const { topic, dead, sink } = await poisoned(t, { ...quick, attempts: 5 }, {}, (message) =>
+        isBad(message.payload) ? message.reject("negative id") : undefined,
+      );
       await topic.publish("bad");
       await count(dead, 1);
       equal([sink.facts.length, (await letters(dead))[0]?.reason], [1, "negative id"], "runs and reason");
@@ -107,11 +122,19 @@ export const deadLetter: readonly Case[] = [
     states: "A handler that timed out to the last attempt leaves a dead letter that says so.",
     requires: listsDeadLetters,
     async run(t) {
-      const { topic, dead } = await poisoned(t, quick, { consume: { timeoutMs: 100 } }, (message) => new Promise((resolve) => message.signal.addEventListener("abort", () => resolve())));
+      const { topic, dead } = await poisoned(
+        t,
+        quick,
+        { consume: { timeoutMs: 100 } },
+        (message) => new Promise((resolve) => message.signal.addEventListener("abort", () => resolve())),
+      );
       await topic.publish("bad");
       await count(dead, 1);
       const letter = defined((await letters(dead))[0], "dead letter");
-      check(/time|within/i.test(`${letter.reason} ${letter.error?.name} ${letter.error?.message}`), `the dead letter names the time-out: ${letter.reason}, ${letter.error?.message}`);
+      check(
+        /time|within/i.test(`${letter.reason} ${letter.error?.name} ${letter.error?.message}`),
+        `the dead letter names the time-out: ${letter.reason}, ${letter.error?.message}`,
+      );
     },
   },
   {
@@ -129,13 +152,17 @@ export const deadLetter: readonly Case[] = [
         },
       });
       const receipt = await topic.publish("bad");
-      const settles = (): ReturnType<typeof wire.of> => wire.of("ack", name).filter((call) => call.deliveries.some((delivery) => delivery.id === receipt.id));
+      const settles = (): ReturnType<typeof wire.of> =>
+        wire.of("ack", name).filter((call) => call.deliveries.some((delivery) => delivery.id === receipt.id));
       await until(() => settles().length > 0, "the original's ack");
       const letter = defined(
         wire.of("publish").find((call) => call.records.some((record) => record.target.topic === `${name}.g.dead`)),
         `a publish to ${name}.g.dead`,
       );
-      check((letter.ended ?? Number.POSITIVE_INFINITY) <= (settles()[0]?.started ?? 0), "the dead letter's publish ended before the original's ack began");
+      check(
+        (letter.ended ?? Number.POSITIVE_INFINITY) <= (settles()[0]?.started ?? 0),
+        "the dead letter's publish ended before the original's ack began",
+      );
       if (listsDeadLetters(t.capabilities)) await count(dead, 1);
     },
   },
@@ -153,15 +180,29 @@ export const deadLetter: readonly Case[] = [
             refused += 1;
             // Every second answer is lost although the record was stored: in doubt, so that one letter may be stored twice.
             if (refused % 2 === 0) await next(records);
-            return records.map((): PublishResult => ({ ok: false, error: driverError("UNAVAILABLE", "The dead topic is away."), sent: refused % 2 === 0 ? "maybe" : "no" }));
+            return records.map(
+              (): PublishResult => ({
+                ok: false,
+                error: driverError("UNAVAILABLE", "The dead topic is away."),
+                sent: refused % 2 === 0 ? "maybe" : "no",
+              }),
+            );
           },
         },
       });
       const receipt = await topic.publish("bad");
       await until(() => refused >= 3, "three failed tries to store the dead letter", t.patience);
-      equal(wire.of("ack", name).filter((call) => call.deliveries.some((delivery) => delivery.id === receipt.id)).length, 0, "acks of the original meanwhile");
+      equal(
+        wire.of("ack", name).filter((call) => call.deliveries.some((delivery) => delivery.id === receipt.id)).length,
+        0,
+        "acks of the original meanwhile",
+      );
       failing = false;
-      await until(() => wire.of("ack", name).some((call) => call.deliveries.some((delivery) => delivery.id === receipt.id)), "the original's ack", t.patience);
+      await until(
+        () => wire.of("ack", name).some((call) => call.deliveries.some((delivery) => delivery.id === receipt.id)),
+        "the original's ack",
+        t.patience,
+      );
       equal(idsOf(await letters(dead)), [receipt.id], "dead letters, listed once per message");
       equal(await dead.count(), 1, "count()");
       check(sink.facts.length >= 1, "the handler ran");
@@ -178,7 +219,9 @@ export const deadLetter: readonly Case[] = [
           publish: async (records, next) => {
             if (!records.some((record) => record.target.topic.endsWith(".dead"))) return await next(records);
             refused += 1;
-            return records.map((): PublishResult => ({ ok: false, error: driverError("UNAVAILABLE", "The dead topic is away."), sent: "no" }));
+            return records.map(
+              (): PublishResult => ({ ok: false, error: driverError("UNAVAILABLE", "The dead topic is away."), sent: "no" }),
+            );
           },
         },
       });
@@ -191,11 +234,37 @@ export const deadLetter: readonly Case[] = [
     },
   },
   {
+    id: "dead-letter/duplicate-answer",
+    states:
+      "A dead letter answered with `duplicate: true`, without having been in doubt, is no dead letter: the original stays unsettled until one is stored.",
+    requires: listsDeadLetters,
+    async run(t) {
+      let answers = 0;
+      const { topic, wire, name, dead } = await poisoned(t, quick, {
+        tap: {
+          publish: async (records, next) => {
+            if (!records.some((record) => record.target.topic.endsWith(".dead")) || answers++ > 0) return await next(records);
+            return records.map((): PublishResult => ({ ok: true, duplicate: true }));
+          },
+        },
+      });
+      const receipt = await topic.publish("bad");
+      const acks = (): number =>
+        wire.of("ack", name).filter((call) => call.deliveries.some((delivery) => delivery.id === receipt.id)).length;
+      await until(() => answers >= 1, "the first try to store the dead letter");
+      await until(async () => acks() > 0 || (await dead.count()) > 0 || answers > 1, "what comes of the answer", t.patience);
+      if (acks() > 0) check((await dead.count()) === 1, "the original was settled, and there is no dead letter");
+      await until(async () => (await dead.count()) === 1, "the dead letter", t.patience);
+    },
+  },
+  {
     id: "dead-letter/list-filter",
     states: "list filters by ids, reason, times, a predicate and a limit; what is listed is what is kept, in order of failing.",
     requires: listsDeadLetters,
     async run(t) {
-      const { topic, dead } = await poisoned(t, quick, {}, (message) => (isBad(message.payload) ? message.reject(String(message.payload) === "bad-3" ? "odd" : "usual") : undefined));
+      const { topic, dead } = await poisoned(t, quick, {}, (message) =>
+        isBad(message.payload) ? message.reject(String(message.payload) === "bad-3" ? "odd" : "usual") : undefined,
+      );
       for (const n of [0, 1, 2]) await topic.publish(`bad-${n}`, { id: `id-${n}` });
       await count(dead, 3);
       await pass(30);
@@ -255,7 +324,11 @@ export const deadLetter: readonly Case[] = [
       await publishMany(topic, many(4, "bad"));
       await count(dead, 4);
       const runs = sink.facts.length;
-      equal({ ...(await dead.redrive({ dryRun: true, ids: idsOf((await letters(dead)).slice(0, 3)) })) }, { matched: 3, moved: 0 }, "result of the dry run");
+      equal(
+        { ...(await dead.redrive({ dryRun: true, ids: idsOf((await letters(dead)).slice(0, 3)) })) },
+        { matched: 3, moved: 0 },
+        "result of the dry run",
+      );
       await topic.publish("end");
       await sink.sees(["end"]);
       equal([sink.facts.length, await dead.count()], [runs + 1, 4], "handler runs and dead letters afterwards");
@@ -263,7 +336,8 @@ export const deadLetter: readonly Case[] = [
   },
   {
     id: "dead-letter/redrive",
-    states: "redrive sends letters to the group that failed and to no other, with id, key, headers and a fresh count of failures; what was redriven is not listed any more.",
+    states:
+      "redrive sends letters to the group that failed and to no other, with id, key, headers and a fresh count of failures; what was redriven is not listed any more.",
     requires: redrives,
     async run(t) {
       let healed = false;
@@ -315,7 +389,11 @@ export const deadLetter: readonly Case[] = [
       });
       const receipt = await topic.publish("bad");
       for (let round = 1; round <= 3; round += 1) {
-        await until(async () => sink.facts.length === 2 * round && (await dead.count()) === 1, `dead letter number ${round}, after ${2 * round} runs`, t.patience);
+        await until(
+          async () => sink.facts.length === 2 * round && (await dead.count()) === 1,
+          `dead letter number ${round}, after ${2 * round} runs`,
+          t.patience,
+        );
         equal(idsOf(await letters(dead)), [receipt.id], "the dead letter");
         if (round === 3) healed = true;
         equal((await dead.redrive()).moved, 1, "moved");
@@ -439,7 +517,10 @@ export const deadLetter: readonly Case[] = [
       const receipt = await topic.publish("bad");
       await count(dead, 1);
       const { driver } = await t.driver();
-      const cursor = await driver.replay({ topic: `${name}.g.dead`, from: { kind: "earliest" }, follow: false, events: { dataLoss: () => {} } }, AbortSignal.timeout(5_000));
+      const cursor = await driver.replay(
+        { topic: `${name}.g.dead`, from: { kind: "earliest" }, follow: false, events: { dataLoss: () => {} } },
+        AbortSignal.timeout(5_000),
+      );
       const found = await cursor.receive(10, 1_000, AbortSignal.timeout(5_000));
       await cursor.close();
       equal(

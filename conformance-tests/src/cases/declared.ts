@@ -1,15 +1,17 @@
+import { inspect, isDeepStrictEqual } from "node:util";
 import { connect, type EffectiveCapabilities } from "brokerkit";
-import { isDeepStrictEqual } from "node:util";
-import { check, equal, fail, isError, outcome } from "../assert.ts";
+import { check, equal, fail, isError, outcome, rejects } from "../assert.ts";
 import { type Case, replays } from "../case.ts";
 
 /** Where two records differ, as `path: expected … got …`. */
 function differences(expected: unknown, actual: unknown, path = ""): readonly string[] {
   if (isDeepStrictEqual(expected, actual)) return [];
   const both = [expected, actual].every((value) => typeof value === "object" && value !== null && !Array.isArray(value));
-  if (!both) return [`${path}: expected ${JSON.stringify(expected)}, got ${JSON.stringify(actual)}`];
+  if (!both) return [`${path}: expected ${inspect(expected)}, got ${inspect(actual)}`];
   const [a, b] = [expected as Record<string, unknown>, actual as Record<string, unknown>];
-  return [...new Set([...Object.keys(a), ...Object.keys(b)])].flatMap((key) => differences(a[key], b[key], path === "" ? key : `${path}.${key}`));
+  return [...new Set([...Object.keys(a), ...Object.keys(b)])].flatMap((key) =>
+    differences(a[key], b[key], path === "" ? key : `${path}.${key}`),
+  );
 }
 
 function frozen(value: unknown): boolean {
@@ -19,7 +21,8 @@ function frozen(value: unknown): boolean {
 export const declared: readonly Case[] = [
   {
     id: "expected-capabilities",
-    states: "The driver declares, on the real backend, exactly the record that its harness expects: neither more than it can nor less than it should.",
+    states:
+      "The driver declares, on the real backend, exactly the record that its harness expects: neither more than it can nor less than it should.",
     async run(t) {
       const { driver, capabilities } = await t.driver();
       const wrong = differences(t.harness.expected, capabilities);
@@ -30,15 +33,29 @@ export const declared: readonly Case[] = [
   },
   {
     id: "declared/effective",
-    states: "What users see is the driver's record and who supplies what: every supplied thing is native, portable or none, and features are its boolean view.",
+    states:
+      "What users see is the driver's record and who supplies what: every supplied thing is native, portable or none, and features are its boolean view.",
     async run(t) {
       const broker = await t.connect();
       const effective: EffectiveCapabilities = broker.capabilities;
       const { supply, ...native } = effective;
       equal(differences(t.harness.expected, native), [], "differences between the record and what users see");
-      for (const [name, level] of Object.entries(supply)) check(["native", "portable", "none"].includes(level), `supply.${name} is a level: ${level}`);
+      for (const [name, level] of Object.entries(supply))
+        check(["native", "portable", "none"].includes(level), `supply.${name} is a level: ${level}`);
       equal({ ...t.adapter().features }, { ...broker.features }, "the adapter's features and the broker's");
       check(frozen(effective), "the effective record is frozen, throughout");
+    },
+  },
+  {
+    id: "declared/topic-narrows",
+    states: "What `describe` says of a topic narrows the record for that topic alone.",
+    async run(t) {
+      const [small, usual] = [t.topic("small"), t.topic("usual")];
+      const { broker } = await t.record({
+        tap: { narrow: (c, _, topic) => (topic === small ? { ...c, message: { ...c.message, maxBytes: 1_024 } } : c) },
+      });
+      await rejects(broker.topic(small).publish("x".repeat(2_000)), "TOO_LARGE", "publish to the topic that allows less");
+      await broker.topic(usual).publish("x".repeat(2_000));
     },
   },
   {
@@ -57,7 +74,8 @@ export const declared: readonly Case[] = [
   },
   {
     id: "harness/complete",
-    states: "A harness with a server has a URL and a plain client, and one whose backend replays can make records expire: no case is left out for convenience.",
+    states:
+      "A harness with a server has a URL and a plain client, and one whose backend replays can make records expire: no case is left out for convenience.",
     async run(t) {
       if (t.site.broker !== undefined) {
         check(t.harness.url(t.site) !== undefined, "harness.url gives a URL");

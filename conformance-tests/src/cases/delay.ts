@@ -17,7 +17,8 @@ async function refused(t: Context, o: PublishOptions, capability: string): Promi
 export const delay: readonly Case[] = [
   {
     id: "delay/publish",
-    states: "A delayed message is delivered not before its time and soon after it; what was published later without a delay comes before it.",
+    states:
+      "A delayed message is delivered not before its time and soon after it; what was published later without a delay comes before it.",
     requires: (c) => c.delay.maxMs >= 1_000,
     async run(t) {
       const { topic, sink } = await stage(t);
@@ -71,7 +72,12 @@ export const delay: readonly Case[] = [
     requires: (c) => c.delay.maxMs > 0,
     async run(t) {
       const { broker, wire } = await t.record({ tap: { narrow: (c) => ({ ...c, delay: { maxMs: Math.min(c.delay.maxMs, 60_000) } }) } });
-      for (const delayMs of [60_001, -1, Number.NaN]) await refuses(() => broker.topic(t.topic()).publish("x", { delayMs }), ["INVALID_ARGUMENT", "UNSUPPORTED"], `publish with delayMs ${delayMs}`);
+      for (const delayMs of [60_001, -1, Number.NaN])
+        await refuses(
+          () => broker.topic(t.topic()).publish("x", { delayMs }),
+          ["INVALID_ARGUMENT", "UNSUPPORTED"],
+          `publish with delayMs ${delayMs}`,
+        );
       equal(wire.of("publish").length, 0, "driver.publish calls");
     },
   },
@@ -108,16 +114,22 @@ export const delay: readonly Case[] = [
       await sink.join(topic, { ...t.way(), order: "none" });
       await sink.reaches(10);
       equal([...sink.payloads].sort(), [...many(5, "high"), ...many(5, "low")], "delivered");
-      equal(sink.payloads.slice(0, 5).every((payload) => payload.startsWith("high")), true, "the first five are the high ones");
+      equal(
+        sink.payloads.slice(0, 5).every((payload) => payload.startsWith("high")),
+        true,
+        "the first five are the high ones",
+      );
       const before = wire.of("publish").length;
-      for (const priority of [high + 1, -1, 0.5]) await refuses(() => topic.publish("x", { priority }), ["INVALID_ARGUMENT", "UNSUPPORTED"], `publish with priority ${priority}`);
+      for (const priority of [high + 1, -1, 0.5])
+        await refuses(() => topic.publish("x", { priority }), ["INVALID_ARGUMENT", "UNSUPPORTED"], `publish with priority ${priority}`);
       equal(wire.of("publish").length, before, "driver.publish calls");
     },
     twin: (t) => refused(t, { priority: 1 }, "priority"),
   },
   {
     id: "dedupe/window",
-    states: "Publishing one id again within the window stores nothing and says `duplicate: true`; other ids and other topics are untouched.",
+    states:
+      "Publishing one id again within the window stores nothing and says `duplicate: true`; other ids and other topics are untouched.",
     requires: (c) => c.dedupe.windowMs > 0,
     async run(t) {
       const { topic, sink, broker } = await stage(t);

@@ -1,3 +1,4 @@
+import { unsubscribe as offChannel, subscribe as onChannel } from "node:diagnostics_channel";
 import { createServer } from "node:net";
 import { inspect } from "node:util";
 import { type Broker, connect } from "brokerkit";
@@ -48,6 +49,12 @@ async function provoked(t: Context, provocation: Provocation): Promise<void> {
   const log = (...parts: unknown[]): void => {
     logged.push(...parts);
   };
+  const events: unknown[] = [];
+  const listen = (event: unknown): void => {
+    events.push(event);
+  };
+  onChannel("brokerkit.event", listen);
+  t.defer(() => offChannel("brokerkit.event", listen));
   const options = { logger: { info: log, warn: log, error: log } };
   const lazy = t.lazy({ adapter: made.adapter, ...options });
   const name = t.topic();
@@ -66,8 +73,14 @@ async function provoked(t: Context, provocation: Provocation): Promise<void> {
   keepsSecrets(error, made.secrets, "the error");
   keepsSecrets(lazy.broker, made.secrets, "the broker, inspected");
   keepsSecrets(made.adapter, made.secrets, "the adapter, inspected");
-  if (made.url !== undefined) keepsSecrets((await outcome(connect(made.url, options).then((broker) => (broker as Broker).close()))) as unknown, made.secrets, "the error of connecting by URL");
+  if (made.url !== undefined)
+    keepsSecrets(
+      (await outcome(connect(made.url, options).then((broker) => (broker as Broker).close()))) as unknown,
+      made.secrets,
+      "the error of connecting by URL",
+    );
   keepsSecrets(logged, made.secrets, "the log");
+  keepsSecrets(events, made.secrets, "an event");
   if (made.undo === undefined) return;
   await made.undo();
   await within(steps[provocation.at](), 20_000, `${provocation.at} after ${provocation.id} is over, on the same handle`);
@@ -98,7 +111,11 @@ export const errors: readonly Case[] = [
       const site = { ...t.site, host: "127.0.0.1", port: await closedPort() };
       const { broker } = t.lazy({ site });
       const began = now();
-      const error = await within(refuses(() => broker.connect(), "UNAVAILABLE", "connect"), 20_000, "connect where nothing listens");
+      const error = await within(
+        refuses(() => broker.connect(), "UNAVAILABLE", "connect"),
+        20_000,
+        "connect where nothing listens",
+      );
       between(now() - began, 0, 15_000, "time until the error");
       equal(error.retryable, true, "retryable");
       const late = await within(
@@ -127,7 +144,12 @@ export const errors: readonly Case[] = [
       check(!verdict.ok, "connect where nothing listens rejects");
       keepsSecrets(verdict.error, secrets, "the error");
       keepsSecrets(logged, secrets, "the log");
-      for (const bad of [`${url}?nonsense=1`, `${url}#fragment`, url.replace("://", "://:"), `nosuch-scheme://${secrets.map(encodeURIComponent).join(":")}@host`]) {
+      for (const bad of [
+        `${url}?nonsense=1`,
+        `${url}#fragment`,
+        url.replace("://", "://:"),
+        `nosuch-scheme://${secrets.map(encodeURIComponent).join(":")}@host`,
+      ]) {
         const refused = await outcome(connect(bad));
         if (!refused.ok) keepsSecrets(refused.error, secrets, "the error for a malformed URL");
       }
@@ -139,7 +161,11 @@ export const errors: readonly Case[] = [
   provocation("tls-wrong-host", "A certificate for another host is refused.", true),
   provocation("tls-expired", "An expired certificate is refused.", true),
   provocation("plain-to-tls-port", "Speaking plainly to a TLS port fails in bounded time, typed.", true),
-  provocation("full", "A backend that can't store more answers typed and retryable; nothing confirmed is lost, and it works again when there is room.", false),
+  provocation(
+    "full",
+    "A backend that can't store more answers typed and retryable; nothing confirmed is lost, and it works again when there is room.",
+    false,
+  ),
   provocation("locked", "A database file that another process has locked is a typed error, and works when it is free.", false),
   provocation("read-only", "A database file that can't be written is a typed error.", false),
   provocation("corrupt", "A database file that is none is a typed error, and the file is left as it was.", false),
@@ -148,7 +174,9 @@ export const errors: readonly Case[] = [
     states: "Every error of a failing driver call is a BrokerError with its adapter, its topic and its cause.",
     async run(t) {
       const cause = new Error("raw client error");
-      const { broker } = await t.record({ tap: { publish: async (records) => records.map(() => ({ ok: false, error: cause, sent: "no" })) } });
+      const { broker } = await t.record({
+        tap: { publish: async (records) => records.map(() => ({ ok: false, error: cause, sent: "no" })) },
+      });
       const name = t.topic();
       const verdict = await outcome(broker.topic(name).publish("x", { timeoutMs: 300 }));
       check(!verdict.ok, "publish rejects");

@@ -1,8 +1,8 @@
 import { between, check, defined, eachAtLeastOnce, eachOnce, equal } from "../assert.ts";
 import { type Case, leases, redelivers } from "../case.ts";
 import { many, publishMany } from "../context.ts";
+import type { SlowConsumerJob } from "../programs/slow-consumer.ts";
 import { startProgram } from "../programs/start.ts";
-import type { MemoryJob } from "../programs/memory.ts";
 import type { WireCall } from "../recording.ts";
 import { open, stage } from "../stage.ts";
 import { gate, pass, until } from "../wait.ts";
@@ -76,17 +76,24 @@ export const flow: readonly Case[] = [
       const calls = wire.of("receive", name);
       check(Math.max(...calls.map((call) => call.max)) <= 7, "no receive asks for more than maxRecords");
       check(Math.min(...calls.map((call) => call.max)) >= 1, "no receive asks for nothing");
-      check(widest(calls) <= t.capabilities.receive.concurrency, `no more than receive.concurrency calls at once: there were ${widest(calls)}`);
+      check(
+        widest(calls) <= t.capabilities.receive.concurrency,
+        `no more than receive.concurrency calls at once: there were ${widest(calls)}`,
+      );
     },
   },
   {
     id: "flow/prefetch-bound",
-    states: "With handlers that hang and a large backlog, what is owned and unsettled stays within the credit that was asked for, and within hold.",
+    states:
+      "With handlers that hang and a large backlog, what is owned and unsettled stays within the credit that was asked for, and within hold.",
     requires: redelivers,
     async run(t) {
       const hold = gate();
       const { topic, sink, wire, name, subscription, broker } = await stage(t, { consume: { concurrency: 4 } }, () => hold.opened);
-      await publishMany(topic, many(3_000).map((payload) => payload.padEnd(500, ".")));
+      await publishMany(
+        topic,
+        many(3_000).map((payload) => payload.padEnd(500, ".")),
+      );
       await sink.reaches(4);
       await pass(400);
       const credit = defined(wire.of("subscribe", name)[0]?.request, "the subscribe request").credit;
@@ -101,7 +108,8 @@ export const flow: readonly Case[] = [
   },
   {
     id: "flow/pause-resume",
-    states: "pause starts no handler, resume goes on: nothing is redelivered, nothing subscribed again, though the pause outlasts the lease.",
+    states:
+      "pause starts no handler, resume goes on: nothing is redelivered, nothing subscribed again, though the pause outlasts the lease.",
     async run(t) {
       const { topic, sink, subscription, wire, name } = await stage(t);
       await topic.publish("first");
@@ -136,7 +144,8 @@ export const flow: readonly Case[] = [
   },
   {
     id: "flow/memory",
-    states: "With a handler 100 times slower than the producer, a consumer's memory stays flat: prefetch × size + 32 MiB above its start, with a backlog far above that; and nothing is lost.",
+    states:
+      "With a handler 100 times slower than the producer, a consumer's memory stays flat: prefetch × size + 32 MiB above its start, with a backlog far above that; and nothing is lost.",
     requires: redelivers,
     needs: ["url"],
     alone: true,
@@ -150,11 +159,13 @@ export const flow: readonly Case[] = [
       const filling = "x".repeat(size);
       const ids: string[] = [];
       for (let sent = 0; sent < messages; sent += 1_000) {
-        const receipts = await topic.publishAll(many(1_000).map((payload, n) => ({ payload: payload + filling, ...(t.capabilities.message.key ? { key: `k${n % 100}` } : {}) })));
+        const receipts = await topic.publishAll(
+          many(1_000).map((payload, n) => ({ payload: payload + filling, ...(t.capabilities.message.key ? { key: `k${n % 100}` } : {}) })),
+        );
         ids.push(...receipts.map((receipt) => receipt.id));
       }
-      const job: MemoryJob = { url: t.url(), topic: topic.name, group: "g", concurrency: 8, handlerMs: 20, messages };
-      const child = await startProgram("memory", [JSON.stringify(job)], ["--expose-gc"]);
+      const job: SlowConsumerJob = { url: t.url(), topic: topic.name, group: "g", concurrency: 8, handlerMs: 20, messages };
+      const child = await startProgram("slow-consumer", [JSON.stringify(job)], ["--expose-gc"]);
       t.defer(() => child.kill());
       const line = await child.line(/^measured /, { timeoutMs: 30_000 });
       const { baseline, peak, handled } = JSON.parse(line.slice(9)) as { baseline: number; peak: number; handled: number };

@@ -6,7 +6,6 @@ import { rawMember, rawPublish, rawRecord } from "../raw.ts";
 import { Sink } from "../sink.ts";
 import { stage } from "../stage.ts";
 import { gate, now, pass, until } from "../wait.ts";
-import { settledOnWire } from "./ack.ts";
 
 /** Longer than any lease: what has none must hold as long. */
 const long = (t: Context): number => 2.3 * (leases(t.capabilities) ? t.capabilities.lease.ms : 500);
@@ -34,7 +33,8 @@ export const lease: readonly Case[] = [
   },
   {
     id: "lease/buffered",
-    states: "Messages that wait in the buffer behind a handler longer than the lease are kept too: none is redelivered, none handled twice.",
+    states:
+      "Messages that wait in the buffer behind a handler longer than the lease are kept too: none is redelivered, none handled twice.",
     requires: redelivers,
     async run(t) {
       const { topic, sink, name } = await stage(t, {}, (message) => (message.payload === "m-0" ? pass(long(t)) : undefined));
@@ -62,11 +62,15 @@ export const lease: readonly Case[] = [
     states: "extend(ms) moves the handler's own limit: a handler that asked for more time is not timed out.",
     requires: (c) => redelivers(c) && c.supply.extend !== "none",
     async run(t) {
-      const { topic, sink } = await stage(t, { consume: { timeoutMs: 300, retry: { backoffMs: { initial: 10, factor: 1, max: 10 } } } as object }, async (message) => {
-        await message.extend(2_000);
-        await pass(700);
-        check(!message.signal.aborted, "the signal of an extended handler has not aborted");
-      });
+      const { topic, sink } = await stage(
+        t,
+        { consume: { timeoutMs: 300, retry: { backoffMs: { initial: 10, factor: 1, max: 10 } } } as object },
+        async (message) => {
+          await message.extend(2_000);
+          await pass(700);
+          check(!message.signal.aborted, "the signal of an extended handler has not aborted");
+        },
+      );
       await topic.publish("x");
       await sink.reaches(1);
       await sink.rests();
@@ -85,25 +89,33 @@ export const lease: readonly Case[] = [
   },
   {
     id: "lease/fence",
-    states: "Where extending fails, core fences itself at the lease's end: the signal aborts by then and nothing of it is settled on the wire.",
+    states:
+      "Where extending fails, core fences itself at the lease's end: the signal aborts by then and nothing of it is settled on the wire.",
     requires: extendable,
     async run(t) {
       const hold = gate();
       const { topic, sink, wire, name } = await stage(
         t,
-        { tap: { extend: async (deliveries): Promise<readonly SettleResult[]> => deliveries.map(() => ({ error: new Error("unreachable") })) } },
+        {
+          tap: {
+            extend: async (deliveries): Promise<readonly SettleResult[]> => deliveries.map(() => ({ error: new Error("unreachable") })),
+          },
+        },
         () => hold.opened,
       );
       await topic.publish("x");
       await sink.reaches(1);
       const { delivery, started } = defined(sink.facts[0], "the handler run");
       await until(() => delivery.signal.aborted, "the signal to abort", t.capabilities.lease.ms + 2_000);
-      between(now() - started, 0, t.capabilities.lease.ms + 300, "time until the signal aborted");
+      between(now() - started, 0, t.capabilities.lease.ms + 1_000, "time until the signal aborted");
       await rejects(delivery.ack(), "LOST_OWNERSHIP", "ack after the lease's end");
       hold.open();
       await pass(50);
       const first = wire.of("receive", name).flatMap((call) => call.received)[0];
-      check(!wire.of("ack", name).some((call) => call.deliveries.includes(defined(first, "the first delivery"))), "the delivery whose lease ended is not settled on the wire");
+      check(
+        !wire.of("ack", name).some((call) => call.deliveries.includes(defined(first, "the first delivery"))),
+        "the delivery whose lease ended is not settled on the wire",
+      );
     },
   },
   {
@@ -120,7 +132,11 @@ export const lease: readonly Case[] = [
       const two = await rawMember((await t.driver()).driver, name, "g");
       await two.takes(1, t.patience);
       const extend = async (member: typeof one): Promise<readonly SettleResult[]> =>
-        (await defined(member.subscription.extend, "extend, since lease.extend is declared").call(member.subscription, member.got.slice(-1), t.capabilities.lease.ms)) ?? [];
+        (await defined(member.subscription.extend, "extend, since lease.extend is declared").call(
+          member.subscription,
+          member.got.slice(-1),
+          t.capabilities.lease.ms,
+        )) ?? [];
       equal(await extend(one), ["lost"], "extend by the member past its lease");
       check((await extend(two))[0] !== "lost", "extend by the owner counts");
       check((await two.subscription.ack(two.got))[0] !== "lost", "the owner still owns it after the other's extend");
@@ -173,6 +189,32 @@ export const lease: readonly Case[] = [
       hold.open();
       await sink.reaches(6, t.patience);
       equal(overlap, 1, "handlers of one key at once");
+    },
+  },
+  {
+    id: "lease/lost-lane-bounded",
+    states: "A lost delivery whose handler ignores its signal holds its key no longer than its timeoutMs: then the key goes on.",
+    requires: all(redelivers, hasKeys, (c) => c.seek === "live" && c.keyOrder !== "none"),
+    async run(t) {
+      const never = gate();
+      let runs = 0;
+      const { topic, sink, name } = await stage(
+        t,
+        { consume: { timeoutMs: 600, retry: { backoffMs: { initial: 10, factor: 1, max: 10 } } } as object },
+        () => (runs++ === 0 ? never.opened : undefined),
+      );
+      const events = t.events(name);
+      await topic.publish("m-0", { key: "k" });
+      await sink.reaches(1);
+      const began = defined(sink.facts[0], "the first run").started;
+      await topic.group("g").seek("earliest");
+      await sink.reaches(2, t.patience);
+      between(defined(sink.facts[1], "the second run").started - began, 500, 5_000, "time until the key went on, with timeoutMs 600");
+      check(
+        events.some((event) => event.type === "timeout"),
+        "an event says that the handler's time was over",
+      );
+      never.open();
     },
   },
 ];

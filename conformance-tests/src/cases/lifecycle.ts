@@ -1,5 +1,11 @@
 import { type Broker, createBroker } from "brokerkit";
-import { driverError, type PublishResult, type Shard, type SubscribeRequest, type Subscription as DriverSubscription } from "brokerkit/driver";
+import {
+  type Subscription as DriverSubscription,
+  driverError,
+  type PublishResult,
+  type Shard,
+  type SubscribeRequest,
+} from "brokerkit/driver";
 import { check, defined, eachAtLeastOnce, eachOnce, equal, isError, outcome, refuses, rejects } from "../assert.ts";
 import { type Case, redelivers, replays } from "../case.ts";
 import { type ConnectOptions, type Context, many, publishMany } from "../context.ts";
@@ -23,7 +29,8 @@ class Link {
       if (this.down) throw cut();
       return await next();
     },
-    publish: async (records, next) => (this.down ? records.map((): PublishResult => ({ ok: false, error: cut(), sent: "no" })) : await next(records)),
+    publish: async (records, next) =>
+      this.down ? records.map((): PublishResult => ({ ok: false, error: cut(), sent: "no" })) : await next(records),
     subscribe: async (request, next) => {
       if (this.down) throw cut();
       const subscription = await next(request);
@@ -69,7 +76,11 @@ class Link {
 }
 
 /** The member, answering "lost" once the link is cut: what is settled then changes nothing. */
-function bound(subscription: DriverSubscription, member: "ack" | "nack" | "extend", life: Gate): (...args: readonly unknown[]) => Promise<unknown> {
+function bound(
+  subscription: DriverSubscription,
+  member: "ack" | "nack" | "extend",
+  life: Gate,
+): (...args: readonly unknown[]) => Promise<unknown> {
   let over = false;
   void life.opened.then(() => {
     over = true;
@@ -96,7 +107,11 @@ function verbs(t: Context, broker: Broker, name: string): Readonly<Record<string
   };
 }
 
-async function worksWhen(t: Context, o: ConnectOptions, prepare: (broker: Broker, started: () => void) => Promise<void> | void): Promise<void> {
+async function worksWhen(
+  t: Context,
+  o: ConnectOptions,
+  prepare: (broker: Broker, started: () => void) => Promise<void> | void,
+): Promise<void> {
   for (const verb of Object.keys(verbs(t, await t.connect(), t.topic()))) {
     const { broker } = t.lazy(o);
     const name = t.topic();
@@ -110,7 +125,11 @@ async function worksWhen(t: Context, o: ConnectOptions, prepare: (broker: Broker
   }
 }
 
-async function refusedWhen(t: Context, prepare: (broker: Broker, name: string) => Promise<void>, refused: readonly string[]): Promise<void> {
+async function refusedWhen(
+  t: Context,
+  prepare: (broker: Broker, name: string) => Promise<void>,
+  refused: readonly string[],
+): Promise<void> {
   const { broker, wire } = await t.record();
   const name = t.topic();
   await prepare(broker, name);
@@ -169,13 +188,18 @@ export const lifecycle: readonly Case[] = [
       hold.open();
       await sink.rests();
       const before = sink.facts.length;
-      await until(() => new Set(sink.facts.slice(before).map((fact) => fact.payload)).size >= 20, "everything unsettled to come again", t.patience);
+      await until(
+        () => new Set(sink.facts.slice(before).map((fact) => fact.payload)).size >= 20,
+        "everything unsettled to come again",
+        t.patience,
+      );
       eachAtLeastOnce(sink.payloads.slice(before), many(20), "delivered after the cut");
     },
   },
   {
     id: "lifecycle/reconnect-broadcast",
-    states: "A broadcast subscriber goes on after a cut link; where broadcast is at-least-once it misses nothing, elsewhere what it missed is reported as a loss or known to be none.",
+    states:
+      "A broadcast subscriber goes on after a cut link; where broadcast is at-least-once it misses nothing, elsewhere what it missed is reported as a loss or known to be none.",
     requires: (c) => c.delivery.broadcast !== "none",
     async run(t) {
       const link = new Link();
@@ -192,12 +216,49 @@ export const lifecycle: readonly Case[] = [
       await until(() => broker.health().ready, "the reader to be back", 15_000);
       await publishMany(publisher, many(10, "after"));
       await sink.sees(many(10, "after"), t.patience);
-      if (t.capabilities.delivery.broadcast === "at-least-once") eachAtLeastOnce(sink.payloads, ["before", ...many(10, "missed"), ...many(10, "after")], "seen");
+      if (t.capabilities.delivery.broadcast === "at-least-once")
+        eachAtLeastOnce(sink.payloads, ["before", ...many(10, "missed"), ...many(10, "after")], "seen");
       else {
         eachOnce(
           sink.payloads.filter((payload) => payload.startsWith("after")),
           many(10, "after"),
           "seen after the cut",
+        );
+      }
+    },
+  },
+  {
+    id: "lifecycle/broadcast-data-loss",
+    states: "What retention took while a broadcast reader was away is reported: it fails with DATA_LOSS, or skips and an event says so.",
+    requires: (c) => c.delivery.broadcast === "at-least-once",
+    needs: ["expire"],
+    async run(t) {
+      for (const onDataLoss of ["fail", "skip"] as const) {
+        const link = new Link();
+        const broker = await t.connect({ tap: link.tap });
+        const name = t.topic();
+        const events = t.events(name);
+        const sink = new Sink();
+        const subscription = await sink.join(broker.topic(name), { broadcast: true, onDataLoss });
+        const dies = outcome(subscription.closed);
+        const publisher = (await t.connect()).topic(name);
+        await publisher.publish("before");
+        await sink.sees(["before"]);
+        await link.cut();
+        await publishMany(publisher, many(20));
+        await defined(t.provoke.expire, "harness.provoke.expire")(t.site, name, 5);
+        link.mend();
+        if (onDataLoss === "fail") {
+          const verdict = await within(dies, t.patience, "the reader to fail");
+          check(!verdict.ok, "a reader that lost messages fails");
+          isError(verdict.error, ["DATA_LOSS"], "a reader that lost messages");
+          continue;
+        }
+        await sink.sees(many(20).slice(15), t.patience);
+        equal(sink.payloads, ["before", ...many(20).slice(15)], "seen");
+        check(
+          events.some((event) => event.type === "data-loss"),
+          "an event reports the loss",
         );
       }
     },
@@ -217,7 +278,13 @@ export const lifecycle: readonly Case[] = [
     id: "lifecycle/connecting",
     states: "publish, subscribe and replay called while connecting wait for the connection, which is opened once.",
     async run(t) {
-      await worksWhen(t, { tap: { connect: async (next) => (await pass(150), await next()) } }, async (broker, started) => {
+      const slow: Tap = {
+        connect: async (next) => {
+          await pass(150);
+          return await next();
+        },
+      };
+      await worksWhen(t, { tap: slow }, async (broker, started) => {
         const connecting = broker.connect();
         started();
         await connecting;
@@ -229,14 +296,19 @@ export const lifecycle: readonly Case[] = [
   },
   {
     id: "lifecycle/reconnecting",
-    states: "publish, subscribe and replay called while reconnecting wait for the link; a publish whose deadline passes meanwhile rejects, not in doubt.",
+    states:
+      "publish, subscribe and replay called while reconnecting wait for the link; a publish whose deadline passes meanwhile rejects, not in doubt.",
     async run(t) {
       const link = new Link();
       const { broker, topic, name } = await stage(t, { tap: link.tap });
       await topic.publish("x");
       await link.cut();
       await outcome(topic.publish("late", { timeoutMs: 150 }));
-      const error = await within(rejects(topic.publish("late", { timeoutMs: 150 }), ["TIMEOUT", "UNAVAILABLE"], "publish while down"), 3_000, "a publish while down");
+      const error = await within(
+        rejects(topic.publish("late", { timeoutMs: 150 }), ["TIMEOUT", "UNAVAILABLE"], "publish while down"),
+        3_000,
+        "a publish while down",
+      );
       equal(error.inDoubt, false, "inDoubt of a publish that never left");
       const calls = Object.values(verbs(t, broker, name)).map((call) => call());
       await pass(50);
@@ -246,19 +318,24 @@ export const lifecycle: readonly Case[] = [
   },
   {
     id: "lifecycle/closing",
-    states: "While the broker closes, subscribe and replay reject with CLOSED before the wire; a publish, which a handler that still runs may need, is confirmed or rejects with CLOSED.",
+    states:
+      "While the broker closes, subscribe and replay reject with CLOSED before the wire; a publish, which a handler that still runs may need, is confirmed or rejects with CLOSED.",
     async run(t) {
       const hold = gate();
       let closing: Promise<void> | undefined;
-      await refusedWhen(t, async (broker, name) => {
-        const sink = new Sink();
-        const topic = open(broker, name);
-        await sink.join(topic, t.way(), () => hold.opened);
-        await topic.publish("held");
-        await sink.reaches(1);
-        closing = broker.close({ deadlineMs: 10_000 });
-        await pass(20);
-      }, ["subscribe", "replay"]);
+      await refusedWhen(
+        t,
+        async (broker, name) => {
+          const sink = new Sink();
+          const topic = open(broker, name);
+          await sink.join(topic, t.way(), () => hold.opened);
+          await topic.publish("held");
+          await sink.reaches(1);
+          closing = broker.close({ deadlineMs: 10_000 });
+          await pass(20);
+        },
+        ["subscribe", "replay"],
+      );
       hold.open();
       await within(closing ?? Promise.resolve(), 10_000, "close");
     },
@@ -280,7 +357,11 @@ export const lifecycle: readonly Case[] = [
     states: "close may be called twice, at once, on a lazy broker and on a closed one; subscriptions too.",
     async run(t) {
       const { broker, subscription } = await stage(t);
-      await within(Promise.all([subscription.close(), subscription.close(), broker.close(), broker.close()]), 10_000, "four closes at once");
+      await within(
+        Promise.all([subscription.close(), subscription.close(), broker.close(), broker.close()]),
+        10_000,
+        "four closes at once",
+      );
       await broker.close();
       await subscription.close();
       await within(t.lazy().broker.close(), 5_000, "close of a broker that never connected");
@@ -307,7 +388,8 @@ export const lifecycle: readonly Case[] = [
   },
   {
     id: "lifecycle/drain",
-    states: "close lets running handlers finish and flushes their acks: nothing that was handled comes again, and nothing that was not handled is lost.",
+    states:
+      "close lets running handlers finish and flushes their acks: nothing that was handled comes again, and nothing that was not handled is lost.",
     requires: redelivers,
     async run(t) {
       const { broker, topic, sink, name } = await stage(t, { consume: { concurrency: 8 } }, () => pass(60));
@@ -369,7 +451,8 @@ export const lifecycle: readonly Case[] = [
       const before = count();
       const beforeListeners = listeners();
       for (let n = 0; n < 3; n += 1) await round();
-      const grown = (): readonly string[] => Object.entries(count()).flatMap(([kind, many]) => (many > (before[kind] ?? 0) ? [`${kind} ${before[kind] ?? 0} → ${many}`] : []));
+      const grown = (): readonly string[] =>
+        Object.entries(count()).flatMap(([kind, many]) => (many > (before[kind] ?? 0) ? [`${kind} ${before[kind] ?? 0} → ${many}`] : []));
       await until(
         () => grown().length === 0,
         () => `resources to be let go after three rounds: ${grown().join(", ")}`,
@@ -430,10 +513,14 @@ export const lifecycle: readonly Case[] = [
   },
   {
     id: "lifecycle/narrower-server",
-    states: "Capabilities only narrow: a server that can do less after a reconnect is a typed fatal state, and a driver that claims more than its ceiling is refused.",
+    states:
+      "Capabilities only narrow: a server that can do less after a reconnect is a typed fatal state, and a driver that claims more than its ceiling is refused.",
     async run(t) {
       const { broker, wire, subscription, topic } = await stage(t, {
-        tap: { narrow: (c, connection) => (connection === 1 ? c : { ...c, message: { ...c.message, maxBytes: 1_024 }, publish: { ...c.publish, maxRecords: 1 } }) },
+        tap: {
+          narrow: (c, connection) =>
+            connection === 1 ? c : { ...c, message: { ...c.message, maxBytes: 1_024 }, publish: { ...c.publish, maxRecords: 1 } },
+        },
       });
       await topic.publish("x");
       const dies = outcome(subscription.closed);

@@ -1,6 +1,17 @@
 import type { ConsumeOptions, Retry } from "brokerkit";
 import { between, check, defined, eachOnce, equal, refuses } from "../assert.ts";
-import { all, type Case, type Claim, hasBroadcast, hasGroups, hasInbox, hasKeys, keepsDeadLetters, listsDeadLetters, redelivers } from "../case.ts";
+import {
+  all,
+  type Case,
+  type Claim,
+  hasBroadcast,
+  hasGroups,
+  hasInbox,
+  hasKeys,
+  keepsDeadLetters,
+  listsDeadLetters,
+  redelivers,
+} from "../case.ts";
 import { type Context, many, publishMany } from "../context.ts";
 import { rawMember, rawPublish, rawRecord } from "../raw.ts";
 import { Sink, type SinkHandler } from "../sink.ts";
@@ -35,7 +46,8 @@ async function failsOnce(t: Context, how: SinkHandler, o: ConsumeOptions = {}): 
 export const nack: readonly Case[] = [
   {
     id: "nack/redelivered",
-    states: "A nacked message is delivered again with attempt 2 and `redelivered: true`, under the same id, and then acknowledged for good.",
+    states:
+      "A nacked message is delivered again with attempt 2 and `redelivered: true`, under the same id, and then acknowledged for good.",
     requires: redelivers,
     async run(t) {
       const { broker, name, subscription } = await failsOnce(t, (message) => message.nack({ delayMs: 0 }));
@@ -68,7 +80,7 @@ export const nack: readonly Case[] = [
         const attempts: number[] = [];
         const handler = (message: { readonly attempt: number }): void => {
           attempts.push(message.attempt);
-          // biome-ignore lint/style/useThrowOnlyError: applications throw anything
+          // Applications throw anything.
           if (message.attempt === 1) throw thrown;
         };
         const way = { ...t.way(), retry: quick };
@@ -82,7 +94,8 @@ export const nack: readonly Case[] = [
   },
   {
     id: "nack/hanging-handler",
-    states: "A handler that never resolves fails at its timeoutMs: its signal aborts and the message is tried again; what it settles later is refused.",
+    states:
+      "A handler that never resolves fails at its timeoutMs: its signal aborts and the message is tried again; what it settles later is refused.",
     requires: redelivers,
     async run(t) {
       const never = gate();
@@ -143,14 +156,15 @@ export const nack: readonly Case[] = [
       await topic.publish("x");
       await sink.reaches(5);
       const gaps = sink.facts.slice(1).map((fact, n) => fact.started - defined(sink.facts[n]?.ended, "end of a run"));
-      for (const [n, expected] of [100, 200, 300, 300].entries()) between(gaps[n] ?? 0, expected - 5, expected + 1_500, `backoff before attempt ${n + 2}`);
+      for (const [n, expected] of [100, 200, 300, 300].entries())
+        between(gaps[n] ?? 0, expected - 5, expected + 1_500, `backoff before attempt ${n + 2}`);
     },
   },
   {
     id: "nack/jitter",
     states: "Full jitter spreads retries between nothing and the whole step.",
     async run(t) {
-      const retry: Retry = { attempts: 2, backoffMs: { initial: 400, factor: 1, max: 400 }, jitter: "full" };
+      const retry: Retry = { attempts: 2, backoffMs: { initial: 1_000, factor: 1, max: 1_000 }, jitter: "full" };
       const { sink, topic } = await stage(t, consume({ retry, concurrency: 40, order: "none", ...drop(t) }), (message) => {
         if (message.attempt === 1) throw new Error("once");
       });
@@ -160,9 +174,9 @@ export const nack: readonly Case[] = [
         const [first, second] = sink.of(payload);
         return defined(second, "second run").started - defined(first?.ended, "end of the first run");
       });
-      check(Math.max(...gaps) <= 400 + 1_500, `no retry later than the step: ${Math.round(Math.max(...gaps))} ms`);
+      check(Math.max(...gaps) <= 1_000 + 1_500, `no retry later than the step: ${Math.round(Math.max(...gaps))} ms`);
       check(
-        gaps.filter((gap) => gap < 200).length >= 5 && gaps.filter((gap) => gap > 200).length >= 5,
+        gaps.filter((gap) => gap < 500).length >= 5 && gaps.filter((gap) => gap > 500).length >= 5,
         () => `retries are spread over the step: ${gaps.map(Math.round).join(", ")}`,
       );
     },
@@ -172,9 +186,13 @@ export const nack: readonly Case[] = [
     states: "retryIf false means no further run: the message is given up at once.",
     requires: keepsDeadLetters,
     async run(t) {
-      const { sink, topic } = await stage(t, consume({ retry: { ...quick, attempts: 5, retryIf: (error) => (error as Error).message === "temporary" } }), (message) => {
-        throw new Error(message.payload === "a" ? "permanent" : "temporary");
-      });
+      const { sink, topic } = await stage(
+        t,
+        consume({ retry: { ...quick, attempts: 5, retryIf: (error) => (error as Error).message === "temporary" } }),
+        (message) => {
+          throw new Error(message.payload === "a" ? "permanent" : "temporary");
+        },
+      );
       await topic.publish("a");
       await topic.publish("b");
       await sink.reaches(6);
@@ -190,9 +208,13 @@ export const nack: readonly Case[] = [
     states: "The order of a key holds across its failures: nothing newer of that key runs until the failing one is done.",
     requires: ordered,
     async run(t) {
-      const { sink, topic } = await stage(t, consume({ concurrency: 8, retry: { ...quick, attempts: 5, backoffMs: { initial: 80, factor: 1, max: 80 } } }), (message) => {
-        if (message.payload === "a-2" && message.attempt <= 3) throw new Error("fails three times");
-      });
+      const { sink, topic } = await stage(
+        t,
+        consume({ concurrency: 8, retry: { ...quick, attempts: 5, backoffMs: { initial: 80, factor: 1, max: 80 } } }),
+        (message) => {
+          if (message.payload === "a-2" && message.attempt <= 3) throw new Error("fails three times");
+        },
+      );
       await publishMany(topic, many(6, "a"), () => "a");
       await sink.sees(many(6, "a"));
       await sink.rests();
@@ -204,9 +226,13 @@ export const nack: readonly Case[] = [
     states: "While one key waits for its retry, every other key goes on.",
     requires: ordered,
     async run(t) {
-      const { sink, topic } = await stage(t, consume({ concurrency: 4, retry: { attempts: 3, jitter: "none", backoffMs: { initial: 1_200, factor: 1, max: 1_200 } } }), (message) => {
-        if (message.payload === "bad" && message.attempt === 1) throw new Error("once");
-      });
+      const { sink, topic } = await stage(
+        t,
+        consume({ concurrency: 4, retry: { attempts: 3, jitter: "none", backoffMs: { initial: 1_200, factor: 1, max: 1_200 } } }),
+        (message) => {
+          if (message.payload === "bad" && message.attempt === 1) throw new Error("once");
+        },
+      );
       await topic.publish("bad", { key: "bad" });
       await sink.reaches(1);
       await publishMany(topic, many(200), (n) => `k${n % 20}`);
@@ -219,7 +245,8 @@ export const nack: readonly Case[] = [
   },
   {
     id: "nack/requeue",
-    states: "mode requeue sends a failed message to this group's inbox only: it blocks nothing, keeps its id under a new dedupe id, counts on, and no other group sees it again.",
+    states:
+      "mode requeue sends a failed message to this group's inbox only: it blocks nothing, keeps its id under a new dedupe id, counts on, and no other group sees it again.",
     requires: hasInbox,
     async run(t) {
       const { sink, topic, wire } = await stage(t, consume({ retry: { ...quick, attempts: 4, mode: "requeue" } }), (message) => {
@@ -248,7 +275,11 @@ export const nack: readonly Case[] = [
     async twin(t) {
       if (!hasGroups(t.capabilities)) return;
       const { broker, wire } = await t.record();
-      await refuses(() => new Sink().join(broker.topic(t.topic()), { ...t.way(), retry: { mode: "requeue" } }), "UNSUPPORTED", "retry mode requeue");
+      await refuses(
+        () => new Sink().join(broker.topic(t.topic()), { ...t.way(), retry: { mode: "requeue" } }),
+        "UNSUPPORTED",
+        "retry mode requeue",
+      );
       equal(wire.of("subscribe").length, 0, "driver.subscribe calls");
     },
   },
@@ -257,15 +288,24 @@ export const nack: readonly Case[] = [
     states: "A requeued message respects its backoff, and what is behind it goes on meanwhile.",
     requires: hasInbox,
     async run(t) {
-      const { sink, topic } = await stage(t, consume({ retry: { attempts: 3, mode: "requeue", jitter: "none", backoffMs: { initial: 600, factor: 1, max: 600 } } }), (message) => {
-        if (message.payload === "bad" && message.attempt === 1) throw new Error("once");
-      });
+      const { sink, topic } = await stage(
+        t,
+        consume({ retry: { attempts: 3, mode: "requeue", jitter: "none", backoffMs: { initial: 600, factor: 1, max: 600 } } }),
+        (message) => {
+          if (message.payload === "bad" && message.attempt === 1) throw new Error("once");
+        },
+      );
       await topic.publish("bad");
       await publishMany(topic, many(20));
       await sink.sees(many(20));
       await until(() => sink.of("bad").length === 2, "the second run", t.patience);
       const [first, second] = sink.of("bad");
-      between(defined(second, "second run").started - defined(first?.ended, "end of the first run"), 590, 4_000, "time until the requeued message came, with a backoff of 600 ms");
+      between(
+        defined(second, "second run").started - defined(first?.ended, "end of the first run"),
+        590,
+        4_000,
+        "time until the requeued message came, with a backoff of 600 ms",
+      );
       check(
         sink.facts.filter((fact) => fact.payload !== "bad").every((fact) => fact.started < defined(second, "second run").started),
         "everything behind it was handled meanwhile",
@@ -285,7 +325,10 @@ export const nack: readonly Case[] = [
       await one.takes(1, 5_000);
       equal([one.got[0]?.deliveries, one.got[0]?.failures], [1, 0], "deliveries and failures of a first delivery");
       const failures = t.capabilities.redelivery.counted === "failures";
-      if (failures) await defined(one.subscription.nack, "nack, since failures are counted").call(one.subscription, [{ delivery: defined(one.got[0], "delivery"), delayMs: 0, failures: 3 }]);
+      if (failures)
+        await defined(one.subscription.nack, "nack, since failures are counted").call(one.subscription, [
+          { delivery: defined(one.got[0], "delivery"), delayMs: 0, failures: 3 },
+        ]);
       await one.subscription.close();
       await first.driver.close();
       const two = await rawMember((await t.driver()).driver, name, "g");
@@ -336,7 +379,8 @@ export const nack: readonly Case[] = [
   },
   {
     id: "nack/hold",
-    states: "At the bound of what may be held for in-place retry, a message becomes a dead letter or is requeued, as `then` says; others go on.",
+    states:
+      "At the bound of what may be held for in-place retry, a message becomes a dead letter or is requeued, as `then` says; others go on.",
     requires: all(listsDeadLetters, hasInbox),
     async run(t) {
       for (const then of ["dead-letter", "requeue"] as const) {
@@ -354,7 +398,11 @@ export const nack: readonly Case[] = [
           equal(sink.of("bad").length, 1, "runs of what could not be held");
         } else {
           await until(() => sink.of("bad").length === 2, "the requeued message", t.patience);
-          equal(wire.of("publish").filter((call) => call.records.some((record) => record.target.group === "g")).length, 1, "records sent to the inbox");
+          equal(
+            wire.of("publish").filter((call) => call.records.some((record) => record.target.group === "g")).length,
+            1,
+            "records sent to the inbox",
+          );
           equal(await dead.count(), 0, "dead letters");
         }
       }
@@ -362,7 +410,8 @@ export const nack: readonly Case[] = [
   },
   {
     id: "nack/broadcast",
-    states: "Broadcast tries in place; after the last attempt the message is dropped with an event and an error log, and the next one comes.",
+    states:
+      "Broadcast tries in place; after the last attempt the message is dropped with an event and an error log, and the next one comes.",
     requires: hasBroadcast,
     async run(t) {
       const errors: unknown[] = [];

@@ -30,7 +30,9 @@ export const order: readonly Case[] = [
     requires: keyed,
     async run(t) {
       const watch = new KeyWatch();
-      const { topic, sink } = await stage(t, { consume: { concurrency: 16 } }, (message) => watch.run(message.key, () => pass(Number(String(message.payload).slice(2)) % 3)));
+      const { topic, sink } = await stage(t, { consume: { concurrency: 16 } }, (message) =>
+        watch.run(message.key, () => pass(Number(String(message.payload).slice(2)) % 3)),
+      );
       await publishMany(topic, many(5_000), (n) => `k${(n * 7) % 1_000}`);
       await sink.reaches(5_000, 25_000);
       await sink.rests();
@@ -49,7 +51,8 @@ export const order: readonly Case[] = [
       const name = t.topic();
       const sink = new Sink();
       const handle = (message: { readonly key: string | undefined }): Promise<void> => watch.run(message.key, () => pass(2));
-      const join = async (): ReturnType<typeof sink.join> => await sink.join((await t.connect()).topic(name), { ...t.way(), concurrency: 8 }, handle);
+      const join = async (): ReturnType<typeof sink.join> =>
+        await sink.join((await t.connect()).topic(name), { ...t.way(), concurrency: 8 }, handle);
       const first = await join();
       await join();
       const topic = (await t.connect()).topic(name);
@@ -104,7 +107,9 @@ export const order: readonly Case[] = [
     states: 'With order "topic" the whole topic is handled one by one in publish order, whatever the keys and the concurrency.',
     requires: (c) => c.keyOrder !== "none",
     async run(t) {
-      const { topic, sink } = await stage(t, { define: { order: "topic" }, consume: { order: "topic", concurrency: 8 } }, (message) => pass(Number(String(message.payload).slice(2)) % 3));
+      const { topic, sink } = await stage(t, { define: { order: "topic" }, consume: { order: "topic", concurrency: 8 } }, (message) =>
+        pass(Number(String(message.payload).slice(2)) % 3),
+      );
       await publishMany(topic, many(300), (n) => (t.capabilities.message.key ? `k${n % 9}` : undefined));
       await sink.reaches(300);
       await sink.rests();
@@ -144,7 +149,9 @@ export const order: readonly Case[] = [
     requires: keyed,
     async run(t) {
       const hold = gate();
-      const { topic, sink } = await stage(t, { consume: { concurrency: 4 } }, (message) => (message.payload === "slow-0" ? hold.opened : undefined));
+      const { topic, sink } = await stage(t, { consume: { concurrency: 4 } }, (message) =>
+        message.payload === "slow-0" ? hold.opened : undefined,
+      );
       await publishMany(topic, many(3, "slow"), () => "slow");
       await publishMany(topic, many(300), (n) => `k${n % 30}`);
       await sink.sees(many(300));

@@ -20,7 +20,31 @@ async function bytesArrive(t: Context, bodies: readonly Uint8Array[]): Promise<v
   eachOnce(seen, hashes, "bodies, byte by byte");
 }
 
-const hostileTopics = ["", " ", "a b", "a/../b", "..", "a..b", "a\nb", "a\0b", "*", "a.*", ">", "a.>", "#", "x.retry", "x.dead", "ünïcode", "a:b", "{a}", "a/b", "__proto__", "-a", "a.", "a".repeat(300)];
+const hostileTopics = [
+  "",
+  " ",
+  "a b",
+  "a/../b",
+  "..",
+  "a..b",
+  "a\nb",
+  "a\0b",
+  "*",
+  "a.*",
+  ">",
+  "a.>",
+  "#",
+  "x.retry",
+  "x.dead",
+  "ünïcode",
+  "a:b",
+  "{a}",
+  "a/b",
+  "__proto__",
+  "-a",
+  "a.",
+  "a".repeat(300),
+];
 
 export const payload: readonly Case[] = [
   {
@@ -47,7 +71,12 @@ export const payload: readonly Case[] = [
   {
     id: "payload/not-utf8",
     states: "Bytes that are no UTF-8 are not repaired on the way.",
-    run: (t) => bytesArrive(t, [Uint8Array.of(0xff, 0xfe, 0x00, 0xc3, 0x28), Uint8Array.of(0xed, 0xa0, 0x80), Uint8Array.of(0x0d, 0x0a, 0x24, 0x2d, 0x31)]),
+    run: (t) =>
+      bytesArrive(t, [
+        Uint8Array.of(0xff, 0xfe, 0x00, 0xc3, 0x28),
+        Uint8Array.of(0xed, 0xa0, 0x80),
+        Uint8Array.of(0x0d, 0x0a, 0x24, 0x2d, 0x31),
+      ]),
   },
   {
     id: "payload/maximum-size",
@@ -68,7 +97,19 @@ export const payload: readonly Case[] = [
     id: "payload/json",
     states: "JSON values arrive as they were: unicode, escapes, nesting, null inside, numbers, order of keys.",
     async run(t) {
-      const values = ["", "ünï😀\u2028\u0000\"\\", 0, -0.5, 1e21, true, false, [], {}, { b: null, a: [1, [2, [3]]], "": "", "💥": "\r\n" }, ["\ud83d\ude00"]];
+      const values = [
+        "",
+        'ünï😀\u2028\u0000"\\',
+        0,
+        -0.5,
+        1e21,
+        true,
+        false,
+        [],
+        {},
+        { b: null, a: [1, [2, [3]]], "": "", "💥": "\r\n" },
+        ["\ud83d\ude00"],
+      ];
       const { topic, sink } = await stage(t);
       for (const value of values) await topic.publish(value);
       await sink.reaches(values.length);
@@ -122,7 +163,16 @@ export const payload: readonly Case[] = [
     states: "Header names and values arrive as they were: unicode, empty, long, digits as names, names that objects have by nature.",
     requires: hasHeaders,
     async run(t) {
-      const headers: Record<string, string> = { "x-empty": "", "X-Case": "kept?", 7: "seven", constructor: "c", toString: "t", "x-unicode": "ünï😀 \u2028", "x-long": "v".repeat(2_000), "x-space": " a b\t" };
+      const headers: Record<string, string> = {
+        "x-empty": "",
+        "X-Case": "kept?",
+        7: "seven",
+        constructor: "c",
+        toString: "t",
+        "x-unicode": "ünï😀 \u2028",
+        "x-long": "v".repeat(2_000),
+        "x-space": " a b\t",
+      };
       const { topic, sink } = await stage(t);
       await topic.publish("x", { headers });
       await sink.reaches(1);
@@ -171,7 +221,16 @@ export const payload: readonly Case[] = [
         ["one", "two"],
         "rawHeaders of dup",
       );
-      equal([...defined(delivery.rawHeaders.find(([header]) => header === "bin"), "rawHeaders of bin")[1]], [0xff, 0x00], "a binary header");
+      equal(
+        [
+          ...defined(
+            delivery.rawHeaders.find(([header]) => header === "bin"),
+            "rawHeaders of bin",
+          )[1],
+        ],
+        [0xff, 0x00],
+        "a binary header",
+      );
     },
   },
   {
@@ -179,9 +238,15 @@ export const payload: readonly Case[] = [
     states: "More headers than the record allows are refused before the wire.",
     requires: hasHeaders,
     async run(t) {
-      const { broker, wire } = await t.record({ tap: { narrow: (c) => ({ ...c, message: { ...c.message, maxHeaders: Math.min(c.message.maxHeaders, 12) } }) } });
+      const { broker, wire } = await t.record({
+        tap: { narrow: (c) => ({ ...c, message: { ...c.message, maxHeaders: Math.min(c.message.maxHeaders, 12) } }) },
+      });
       const headers = Object.fromEntries(Array.from({ length: 13 }, (_, n) => [`h${n}`, "v"]));
-      await rejects(broker.topic(t.topic()).publish("x", { headers }), ["INVALID_ARGUMENT", "TOO_LARGE"], "publish with 13 headers where 12 are allowed");
+      await rejects(
+        broker.topic(t.topic()).publish("x", { headers }),
+        ["INVALID_ARGUMENT", "TOO_LARGE"],
+        "publish with 13 headers where 12 are allowed",
+      );
       equal(wire.of("publish").length, 0, "driver.publish calls");
     },
   },
@@ -192,7 +257,11 @@ export const payload: readonly Case[] = [
     async run(t) {
       const { broker, wire } = await t.record();
       for (const header of ["brokerkit-id", "BrokerKit-Key", "brokerkit-"]) {
-        await refuses(() => broker.topic(t.topic()).publish("x", { headers: { [header]: "forged" } }), "INVALID_ARGUMENT", `publish with the header ${header}`);
+        await refuses(
+          () => broker.topic(t.topic()).publish("x", { headers: { [header]: "forged" } }),
+          "INVALID_ARGUMENT",
+          `publish with the header ${header}`,
+        );
       }
       equal(wire.of("publish").length, 0, "driver.publish calls");
     },
@@ -203,8 +272,22 @@ export const payload: readonly Case[] = [
     requires: hasHeaders,
     async run(t) {
       const { broker, wire } = await t.record();
-      const bad: Record<string, string>[] = [{ a: "b\r\nInjected: 1" }, { a: "b\n" }, { a: "\0" }, { "a\r\nb": "c" }, { "a:b": "c" }, { "": "c" }, { a: 7 as unknown as string }, { a: "\ud83d" }];
-      for (const headers of bad) await refuses(() => broker.topic(t.topic()).publish("x", { headers }), "INVALID_ARGUMENT", `publish with the headers ${JSON.stringify(headers)}`);
+      const bad: Record<string, string>[] = [
+        { a: "b\r\nInjected: 1" },
+        { a: "b\n" },
+        { a: "\0" },
+        { "a\r\nb": "c" },
+        { "a:b": "c" },
+        { "": "c" },
+        { a: 7 as unknown as string },
+        { a: "\ud83d" },
+      ];
+      for (const headers of bad)
+        await refuses(
+          () => broker.topic(t.topic()).publish("x", { headers }),
+          "INVALID_ARGUMENT",
+          `publish with the headers ${JSON.stringify(headers)}`,
+        );
       equal(wire.of("publish").length, 0, "driver.publish calls");
     },
   },
@@ -218,7 +301,11 @@ export const payload: readonly Case[] = [
       await sink.reaches(1);
       const { delivery } = defined(sink.facts[0], "delivery");
       equal([delivery.id, delivery.key, delivery.attempt], [receipt.id, undefined, 1], "id, key, attempt");
-      equal([delivery.headers["id"], delivery.headers["key"], delivery.headers["attempt"]], ["false-id", "false-key", "9"], "the application's headers of those names");
+      equal(
+        [delivery.headers["id"], delivery.headers["key"], delivery.headers["attempt"]],
+        ["false-id", "false-key", "9"],
+        "the application's headers of those names",
+      );
     },
   },
   {
@@ -296,7 +383,8 @@ export const payload: readonly Case[] = [
   },
   {
     id: "payload/foreign-in",
-    states: "A plain message from a foreign producer is delivered with its body; its id is derived, not random: two readers see the same one.",
+    states:
+      "A plain message from a foreign producer is delivered with its body; its id is derived, not random: two readers see the same one.",
     needs: ["foreign"],
     async run(t) {
       const foreign = defined(t.harness.foreign, "harness.foreign");
@@ -334,9 +422,17 @@ export const payload: readonly Case[] = [
   },
   {
     id: "payload/hostile-json",
-    states: "Bodies made to hurt (`__proto__`, thousands of levels, cut off, huge numbers of brackets) reach no handler and pollute nothing; where groups keep dead letters they are there.",
+    states:
+      "Bodies made to hurt (`__proto__`, thousands of levels, cut off, huge numbers of brackets) reach no handler and pollute nothing; where groups keep dead letters they are there.",
     async run(t) {
-      const bodies = ['{"__proto__":{"polluted":1}}', '{"a":{"constructor":{"prototype":{"polluted":1}}}}', `${"[".repeat(50_000)}${"]".repeat(50_000)}`, '{"a":', "\u0000", ""];
+      const bodies = [
+        '{"__proto__":{"polluted":1}}',
+        '{"a":{"constructor":{"prototype":{"polluted":1}}}}',
+        `${"[".repeat(50_000)}${"]".repeat(50_000)}`,
+        '{"a":',
+        "\u0000",
+        "",
+      ];
       const { sink, name, topic } = await stage(t);
       const { driver } = await t.driver();
       await rawPublish(
@@ -350,24 +446,28 @@ export const payload: readonly Case[] = [
       if (!listsDeadLetters(t.capabilities)) return;
       const dead = topic.group("g").deadLetters;
       await until(async () => (await dead.count()) === bodies.length, "each bad body to be a dead letter");
-      for await (const letter of dead.list()) equal(Buffer.from(letter.bytes).toString(), bodies[Number(letter.id.slice(4))], `bytes of ${letter.id}`);
+      for await (const letter of dead.list())
+        equal(Buffer.from(letter.bytes).toString(), bodies[Number(letter.id.slice(4))], `bytes of ${letter.id}`);
     },
   },
   {
     id: "payload/hostile-publish",
-    states: "A payload that no receiver would accept is refused at the publish: hostile keys, cycles, functions, bytes with the JSON codec.",
+    states:
+      "A payload that no receiver would accept is refused at the publish: hostile keys, cycles, functions, bytes with the JSON codec.",
     async run(t) {
       const { broker, wire } = await t.record();
       const cycle: Record<string, unknown> = {};
       cycle["self"] = cycle;
       const bad: unknown[] = [JSON.parse('{"__proto__":1}'), cycle, () => 1, undefined, 1n, Uint8Array.of(1)];
-      for (const [n, value] of bad.entries()) await refuses(() => broker.topic(t.topic()).publish(value), "INVALID_ARGUMENT", `publish of hostile payload ${n}`);
+      for (const [n, value] of bad.entries())
+        await refuses(() => broker.topic(t.topic()).publish(value), "INVALID_ARGUMENT", `publish of hostile payload ${n}`);
       equal(wire.of("publish").length, 0, "driver.publish calls");
     },
   },
   {
     id: "payload/invalid-on-delivery",
-    states: "A stored body that violates the schema reaches no handler: it is a dead letter with the reason and its raw bytes, and what follows is delivered.",
+    states:
+      "A stored body that violates the schema reaches no handler: it is a dead letter with the reason and its raw bytes, and what follows is delivered.",
     requires: keepsDeadLetters,
     async run(t) {
       const strict = schema((value) => {
@@ -387,7 +487,8 @@ export const payload: readonly Case[] = [
       if (!listsDeadLetters(t.capabilities)) return;
       const dead = topic.group("g").deadLetters;
       await until(async () => (await dead.count()) === 1, "the dead letter");
-      for await (const letter of dead.list()) equal([letter.id, Buffer.from(letter.bytes).toString()], ["bad", '"seven"'], "the dead letter");
+      for await (const letter of dead.list())
+        equal([letter.id, Buffer.from(letter.bytes).toString()], ["bad", '"seven"'], "the dead letter");
     },
   },
 ];

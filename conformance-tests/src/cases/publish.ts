@@ -3,6 +3,7 @@ import { driverError, type PublishResult, type WireRecord } from "brokerkit/driv
 import { between, check, defined, eachOnce, equal, isError, outcome, refuses, rejects } from "../assert.ts";
 import { all, type Case, hasHeaders, hasKeys } from "../case.ts";
 import { many, publishMany } from "../context.ts";
+import { rawPublish, rawRecord } from "../raw.ts";
 import type { WireCall } from "../recording.ts";
 import { Sink } from "../sink.ts";
 import { open, schema, stage } from "../stage.ts";
@@ -21,7 +22,8 @@ const keysOf = (call: WireCall): readonly string[] =>
 export const publish: readonly Case[] = [
   {
     id: "publish/receipt",
-    states: "A publish resolves to a receipt with the message's id, its place where places exist, and `duplicate: false`; the message carries that id.",
+    states:
+      "A publish resolves to a receipt with the message's id, its place where places exist, and `duplicate: false`; the message carries that id.",
     async run(t) {
       const { topic, sink } = await stage(t);
       const receipt = await topic.publish("hello");
@@ -68,7 +70,9 @@ export const publish: readonly Case[] = [
     async run(t) {
       const { topic, sink } = await stage(t);
       const payloads = many(500);
-      const receipts = await topic.publishAll(payloads.map((payload, n) => ({ payload, id: `id-${n}`, key: t.capabilities.message.key ? `k${n % 7}` : undefined })));
+      const receipts = await topic.publishAll(
+        payloads.map((payload, n) => ({ payload, id: `id-${n}`, key: t.capabilities.message.key ? `k${n % 7}` : undefined })),
+      );
       equal(
         receipts.map((receipt) => receipt.id),
         payloads.map((_, n) => `id-${n}`),
@@ -90,7 +94,8 @@ export const publish: readonly Case[] = [
   },
   {
     id: "publish/batch-partial-failure",
-    states: "publishAll with records that fail rejects with PARTIAL and index-aligned results; the good ones are stored, the bad ones are not, and no failure is hidden.",
+    states:
+      "publishAll with records that fail rejects with PARTIAL and index-aligned results; the good ones are stored, the bad ones are not, and no failure is hidden.",
     async run(t) {
       const refuse = (record: WireRecord): PublishResult | undefined =>
         record.id === "refused" ? { ok: false, error: driverError("FORBIDDEN", "Refused for the test."), sent: "no" } : undefined;
@@ -186,7 +191,8 @@ export const publish: readonly Case[] = [
       const calls = wire.of("publish", name);
       for (const [index, call] of calls.entries()) {
         const keys = new Set(keysOf(call));
-        if (t.capabilities.publish.order === "record") equal(keysOf(call).length, keys.size, `keys twice in publish call ${index}, with publish.order "record"`);
+        if (t.capabilities.publish.order === "record")
+          equal(keysOf(call).length, keys.size, `keys twice in publish call ${index}, with publish.order "record"`);
         for (const later of calls.slice(index + 1)) {
           if (later.started >= (call.ended ?? Number.POSITIVE_INFINITY)) continue;
           const shared = keysOf(later).find((key) => keys.has(key));
@@ -199,7 +205,8 @@ export const publish: readonly Case[] = [
   },
   {
     id: "publish/in-doubt-order",
-    states: "While the call with a key's older message has not settled, nothing newer of that key leaves, even though the caller's own deadline has passed.",
+    states:
+      "While the call with a key's older message has not settled, nothing newer of that key leaves, even though the caller's own deadline has passed.",
     requires: ordered,
     async run(t) {
       const hold = gate();
@@ -216,7 +223,12 @@ export const publish: readonly Case[] = [
       await until(() => held > 0, "the first publish to reach the driver");
       const second = topic.publish("second", { key: "k", id: "second" });
       const verdict = await within(first, 5_000, "the first publish, whose deadline is 150 ms");
-      if (!verdict.ok) equal(isError(verdict.error, ["TIMEOUT", "UNAVAILABLE"], "first publish").inDoubt, true, "inDoubt of a publish whose call is under way");
+      if (!verdict.ok)
+        equal(
+          isError(verdict.error, ["TIMEOUT", "UNAVAILABLE"], "first publish").inDoubt,
+          true,
+          "inDoubt of a publish whose call is under way",
+        );
       await pass(300);
       check(
         !wire.of("publish").some((call) => call.records.some((record) => record.id === "second")),
@@ -236,10 +248,15 @@ export const publish: readonly Case[] = [
       let calls = 0;
       const { topic, wire, sink, name } = await stage(t, {
         tap: {
-          publish: async (records, next) => (calls++ === 0 ? records.map((): PublishResult => ({ ok: false, error: cut(), sent: "no" })) : await next(records)),
+          publish: async (records, next) =>
+            calls++ === 0 ? records.map((): PublishResult => ({ ok: false, error: cut(), sent: "no" })) : await next(records),
         },
       });
-      const receipt = await within(topic.publish("x", { id: "own", timeoutMs: 8_000 }), 10_000, "a publish whose first attempt was not sent");
+      const receipt = await within(
+        topic.publish("x", { id: "own", timeoutMs: 8_000 }),
+        10_000,
+        "a publish whose first attempt was not sent",
+      );
       equal(actsOf(wire.of("publish", name)), ["own own"], "id and dedupeId of all attempts");
       check(wire.of("publish", name).length >= 2, "the publish is tried again");
       await topic.publish("end");
@@ -253,7 +270,8 @@ export const publish: readonly Case[] = [
   },
   {
     id: "publish/in-doubt",
-    states: "A publish in doubt either is tried again as the same act (one id, one dedupe id) or rejects with `inDoubt: true`; every stored copy is the same message.",
+    states:
+      "A publish in doubt either is tried again as the same act (one id, one dedupe id) or rejects with `inDoubt: true`; every stored copy is the same message.",
     async run(t) {
       let calls = 0;
       const { topic, wire, sink, name } = await stage(t, {
@@ -265,7 +283,8 @@ export const publish: readonly Case[] = [
         },
       });
       const verdict = await within(outcome(topic.publish("x", { id: "own", timeoutMs: 8_000 })), 10_000, "a publish whose answer was lost");
-      if (!verdict.ok) equal(isError(verdict.error, ["UNAVAILABLE", "TIMEOUT"], "a publish whose answer was lost").inDoubt, true, "inDoubt");
+      if (!verdict.ok)
+        equal(isError(verdict.error, ["UNAVAILABLE", "TIMEOUT"], "a publish whose answer was lost").inDoubt, true, "inDoubt");
       equal(actsOf(wire.of("publish", name)), ["own own"], "id and dedupeId of all attempts");
       await topic.publish("end");
       await sink.sees(["x", "end"]);
@@ -287,10 +306,65 @@ export const publish: readonly Case[] = [
         },
       });
       const began = now();
-      const error = await within(rejects(topic.publish("x", { timeoutMs: 200 }), "TIMEOUT", "publish without an answer"), 5_000, "publish with timeoutMs 200");
+      const error = await within(
+        rejects(topic.publish("x", { timeoutMs: 200 }), "TIMEOUT", "publish without an answer"),
+        5_000,
+        "publish with timeoutMs 200",
+      );
       hold.open();
       between(now() - began, 150, 2_000, "time until the rejection");
       equal([error.inDoubt, error.retryable], [true, true], "inDoubt and retryable of a time-out");
+    },
+  },
+  {
+    id: "publish/latest-deadline",
+    states: "Core aborts a driver's call at the latest deadline among its records; each caller's promise rejects at its own.",
+    async run(t) {
+      let aborted = 0;
+      let records = 0;
+      const { topic } = await stage(t, {
+        tap: {
+          publish: async (batch, _next, signal) => {
+            records = Math.max(records, batch.length);
+            await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
+            aborted = now();
+            return batch.map((): PublishResult => ({ ok: false, error: cut(), sent: "maybe" }));
+          },
+        },
+      });
+      const began = now();
+      const times = await within(
+        Promise.all(
+          [150, 900].map((timeoutMs) => outcome(topic.publish("x", { timeoutMs })).then((verdict) => [verdict.ok, now() - began] as const)),
+        ),
+        8_000,
+        "two publishes with deadlines of 150 and 900 ms",
+      );
+      equal(
+        times.map(([ok]) => ok),
+        [false, false],
+        "both reject",
+      );
+      between(times[0]?.[1] ?? 0, 100, 850, "time until the first rejected");
+      between(times[1]?.[1] ?? 0, 850, 3_000, "time until the second rejected");
+      if (records === 2) between(aborted - began, 850, 3_000, "time until the call of both was aborted");
+    },
+  },
+  {
+    id: "publish/call-order",
+    states: 'Where publish.order is "call", one key\'s records in one driver call are stored in array order.',
+    requires: (c) => ordered(c) && c.publish.order === "call" && c.publish.maxRecords > 1,
+    async run(t) {
+      const { sink, name } = await stage(t);
+      const { driver } = await t.driver();
+      const count = Math.min(200, t.capabilities.publish.maxRecords);
+      await rawPublish(
+        driver,
+        many(count).map((payload, n) => rawRecord(name, JSON.stringify(payload), { key: Buffer.from(`k${n % 3}`) })),
+      );
+      await sink.reaches(count);
+      eachOnce(sink.payloads, many(count), "stored by one call");
+      inKeyOrder(sink, "one driver call");
     },
   },
   {
@@ -381,7 +455,8 @@ export const publish: readonly Case[] = [
   },
   {
     id: "publish/schema",
-    states: "A payload that violates the schema rejects with INVALID_PAYLOAD and the issues, before the wire; a valid one is delivered as the schema's output.",
+    states:
+      "A payload that violates the schema rejects with INVALID_PAYLOAD and the issues, before the wire; a valid one is delivered as the schema's output.",
     async run(t) {
       const { broker, wire } = await t.record();
       const number = schema<number>((value) => {
@@ -445,7 +520,11 @@ export const publish: readonly Case[] = [
             },
           ],
         });
-        await rejects(broker.topic(t.topic()).publish("x"), "INVALID_ARGUMENT", `publish with the header ${JSON.stringify(header)} from an interceptor`);
+        await rejects(
+          broker.topic(t.topic()).publish("x"),
+          "INVALID_ARGUMENT",
+          `publish with the header ${JSON.stringify(header)} from an interceptor`,
+        );
         equal(wire.of("publish").length, 0, "driver.publish calls");
       }
     },

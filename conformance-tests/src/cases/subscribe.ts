@@ -46,7 +46,8 @@ async function startsFrom(t: Context, kind: StartKind, way: (from: Start | undef
 }
 
 function fromCases(kind: StartKind): readonly Case[] {
-  const needsPosition = (c: { readonly from: { readonly replay: readonly string[] } }): boolean => kind !== "position" || c.from.replay.includes("earliest");
+  const needsPosition = (c: { readonly from: { readonly replay: readonly string[] } }): boolean =>
+    kind !== "position" || c.from.replay.includes("earliest");
   const example: Record<StartKind, Start> = { latest: "latest", earliest: "earliest", time: new Date(0), position: "eyJ9" as Position };
   const refused = async (t: Context, o: SubscribeOptions): Promise<void> => {
     const { broker, wire } = await t.record();
@@ -97,7 +98,11 @@ export const subscribe: readonly Case[] = [
     },
     async twin(t) {
       const { broker, wire } = await t.record();
-      const error = await refuses(() => new Sink().join(broker.topic(t.topic()), { group: "g", deadLetter: "drop" }), "UNSUPPORTED", "subscribe with a group");
+      const error = await refuses(
+        () => new Sink().join(broker.topic(t.topic()), { group: "g", deadLetter: "drop" }),
+        "UNSUPPORTED",
+        "subscribe with a group",
+      );
       equal(error.details.capability, "groups", "details.capability");
       equal(wire.of("subscribe").length, 0, "driver.subscribe calls");
     },
@@ -201,7 +206,8 @@ export const subscribe: readonly Case[] = [
       const name = t.topic();
       const sink = new Sink();
       const members = [];
-      for (let n = 0; n < 3; n += 1) members.push(await sink.join((await t.connect()).topic(name), { ...t.way(), concurrency: 2 }, () => pass(2)));
+      for (let n = 0; n < 3; n += 1)
+        members.push(await sink.join((await t.connect()).topic(name), { ...t.way(), concurrency: 2 }, () => pass(2)));
       const topic = (await t.connect()).topic(name);
       const key = (n: number): string | undefined => (t.capabilities.message.key ? `k${n % 31}` : undefined);
       await publishMany(topic, many(100), key);
@@ -239,7 +245,8 @@ export const subscribe: readonly Case[] = [
   },
   {
     id: "subscribe/group-start-durable",
-    states: "When subscribe resolves, everything whose publish begins later is the group's, even if the member leaves before it received anything.",
+    states:
+      "When subscribe resolves, everything whose publish begins later is the group's, even if the member leaves before it received anything.",
     requires: redelivers,
     async run(t) {
       const name = t.topic();
@@ -303,8 +310,18 @@ export const subscribe: readonly Case[] = [
     async run(t) {
       const { broker, wire } = await t.record();
       const topic = broker.topic(t.topic());
-      const bad: unknown[] = [{}, { group: undefined }, { group: "" }, { group: null }, { group: "g", broadcast: true }, { broadcast: false }, { broadcast: "yes" }, undefined];
-      for (const o of bad) await refuses(() => topic.subscribe(o as { broadcast: true }, () => {}), "INVALID_ARGUMENT", `subscribe(${JSON.stringify(o)})`);
+      const bad: unknown[] = [
+        {},
+        { group: undefined },
+        { group: "" },
+        { group: null },
+        { group: "g", broadcast: true },
+        { broadcast: false },
+        { broadcast: "yes" },
+        undefined,
+      ];
+      for (const o of bad)
+        await refuses(() => topic.subscribe(o as { broadcast: true }, () => {}), "INVALID_ARGUMENT", `subscribe(${JSON.stringify(o)})`);
       equal(wire.of("subscribe").length, 0, "driver.subscribe calls");
     },
   },
@@ -326,8 +343,22 @@ export const subscribe: readonly Case[] = [
     async run(t) {
       const { broker, wire } = await t.record();
       const way = t.way();
-      const bad: object[] = [{ concurency: 2 }, { concurrency: 0 }, { concurrency: 1.5 }, { timeoutMs: -1 }, { order: "random" }, { retry: { attempts: 0 } }, { retry: { atempts: 3 } }, { from: "yesterday" }];
-      for (const o of bad) await refuses(() => new Sink().join(broker.topic(t.topic()), { ...way, ...o } as SubscribeOptions), "INVALID_ARGUMENT", `subscribe with ${JSON.stringify(o)}`);
+      const bad: object[] = [
+        { concurency: 2 },
+        { concurrency: 0 },
+        { concurrency: 1.5 },
+        { timeoutMs: -1 },
+        { order: "random" },
+        { retry: { attempts: 0 } },
+        { retry: { atempts: 3 } },
+        { from: "yesterday" },
+      ];
+      for (const o of bad)
+        await refuses(
+          () => new Sink().join(broker.topic(t.topic()), { ...way, ...o } as SubscribeOptions),
+          "INVALID_ARGUMENT",
+          `subscribe with ${JSON.stringify(o)}`,
+        );
       equal(wire.of("subscribe").length, 0, "driver.subscribe calls");
     },
   },
@@ -337,7 +368,11 @@ export const subscribe: readonly Case[] = [
     requires: hasBroadcast,
     async run(t) {
       const { broker, wire } = await t.record();
-      await refuses(() => new Sink().join(broker.topic(t.topic()), { broadcast: true, deadLetter: "keep" }), "UNSUPPORTED", "broadcast with dead letters");
+      await refuses(
+        () => new Sink().join(broker.topic(t.topic()), { broadcast: true, deadLetter: "keep" }),
+        "UNSUPPORTED",
+        "broadcast with dead letters",
+      );
       equal(wire.of("subscribe").length, 0, "driver.subscribe calls");
     },
   },
@@ -347,7 +382,11 @@ export const subscribe: readonly Case[] = [
     async run(t) {
       const { broker } = await t.record();
       const name = t.topic();
-      await rejects(new Sink().join(broker.topic(name), { ...t.way(), signal: AbortSignal.abort() }), ["ABORTED", "CLOSED"], "subscribe with an aborted signal");
+      await rejects(
+        new Sink().join(broker.topic(name), { ...t.way(), signal: AbortSignal.abort() }),
+        ["ABORTED", "CLOSED"],
+        "subscribe with an aborted signal",
+      );
       const controller = new AbortController();
       const subscription = await new Sink().join(broker.topic(name), { ...t.way(), signal: controller.signal });
       controller.abort();
@@ -362,7 +401,11 @@ export const subscribe: readonly Case[] = [
       const hold = gate();
       const { subscription, topic, sink, name } = await stage(t, {}, () => hold.opened);
       const group = hasGroups(t.capabilities) ? "g" : undefined;
-      equal({ ...subscription.state }, { topic: name, group, state: "running", inFlight: 0, oldestInFlightMs: 0 }, "state of an idle subscription");
+      equal(
+        { ...subscription.state },
+        { topic: name, group, state: "running", inFlight: 0, oldestInFlightMs: 0 },
+        "state of an idle subscription",
+      );
       await topic.publish("x");
       await sink.reaches(1);
       await until(() => subscription.state.oldestInFlightMs >= 30, "oldestInFlightMs to grow");
@@ -426,7 +469,8 @@ export const subscribe: readonly Case[] = [
   },
   {
     id: "subscribe/batches",
-    states: "A batch holds at most `max` messages, one key's in order; nothing newer of its keys is delivered until it settles; every message is in one batch.",
+    states:
+      "A batch holds at most `max` messages, one key's in order; nothing newer of its keys is delivered until it settles; every message is in one batch.",
     requires: all(hasGroups, hasKeys),
     async run(t) {
       const topic = (await t.connect()).topic(t.topic());

@@ -1,6 +1,6 @@
-import { subscribe as onChannel, unsubscribe as offChannel } from "node:diagnostics_channel";
+import { unsubscribe as offChannel, subscribe as onChannel } from "node:diagnostics_channel";
 import { type Broker, type Delivery, isBrokerError, type SubscribeOptions, type Subscription } from "brokerkit";
-import { hashOf, type HistoryRecord, type HistoryWriter } from "../checker/index.ts";
+import { type HistoryRecord, type HistoryWriter, hashOf } from "../checker/index.ts";
 import { subscribeTo } from "../sink.ts";
 import { pass } from "../wait.ts";
 
@@ -115,6 +115,7 @@ export class Consumer {
   readonly #o: ConsumerOptions;
   readonly group: string;
   #subscription: Subscription | undefined;
+  readonly #lostAt = new Map<string | undefined, number>();
   #accepted: string[] = [];
   #flushing: Promise<void> = Promise.resolve();
   #closed = false;
@@ -152,6 +153,9 @@ export class Consumer {
   }
 
   async close(): Promise<void> {
+    // What it hands back goes to others, behind what they have had.
+    if (this.#o.group !== undefined)
+      this.#history.record({ type: "info", f: "crash", unit: "shard", topic: this.#o.topic, group: this.group });
     await this.#subscription?.close();
     this.#closed = true;
     await this.#flushing;
@@ -160,20 +164,43 @@ export class Consumer {
   }
 
   readonly #listen = (message: unknown): void => {
-    const event = message as { readonly type: string; readonly topic?: string; readonly missing?: number; readonly group?: string };
+    const event = message as {
+      readonly type: string;
+      readonly topic?: string;
+      readonly missing?: number;
+      readonly group?: string;
+      readonly shard?: string;
+    };
     if (event.topic !== this.#o.topic || event.group !== this.#o.group) return;
     if (event.type === "data-loss") {
       this.reported += event.missing ?? 0;
       this.#history.record({ type: "info", f: "receive", topic: this.#o.topic, group: this.group, lost: event.missing ?? null });
     }
-    if (event.type === "lost") this.#history.record({ type: "info", f: "crash", unit: "shard", topic: this.#o.topic, group: this.group });
+    if (event.type === "lost") this.#lost(event.shard);
   };
+
+  /** One interruption for each shard in half a second: deliveries of one cause are told of one by one. */
+  #lost(shard: string | undefined): void {
+    const now = performance.now();
+    if (now - (this.#lostAt.get(shard) ?? Number.NEGATIVE_INFINITY) < 500) return;
+    this.#lostAt.set(shard, now);
+    this.#history.record({ type: "info", f: "crash", unit: "shard", topic: this.#o.topic, group: this.group, shard });
+  }
 
   async #handle(message: Delivery<unknown>): Promise<void> {
     const { topic } = this.#o;
     const { id } = message;
     const { group } = this;
-    this.#history.record({ type: "ok", f: "receive", topic, group, key: message.key, id, hash: hashOf(JSON.stringify(message.payload)), position: message.place });
+    this.#history.record({
+      type: "ok",
+      f: "receive",
+      topic,
+      group,
+      key: message.key,
+      id,
+      hash: hashOf(JSON.stringify(message.payload)),
+      position: message.place,
+    });
     this.received += 1;
     if (this.handlerMs > 0) await pass(this.handlerMs);
     if (this.#o.group === undefined) {
@@ -186,11 +213,13 @@ export class Consumer {
       { type: "invoke", f: "ack", topic, group, id },
     ];
     this.#history.record(events);
+    // Known to be lost before it is asked for: refused. Lost on the way: nobody knows whether it arrived.
+    const refused = message.signal.aborted;
     try {
       await message.ack();
       this.#accepted.push(id);
     } catch {
-      this.#history.record({ type: "fail", f: "ack", topic, group, id });
+      this.#history.record({ type: refused ? "fail" : "info", f: "ack", topic, group, id });
       this.acknowledged += 1;
     }
   }

@@ -1,10 +1,11 @@
-// A slow consumer in a process of its own: node --expose-gc … memory.ts <json>. It reads a backlog with a handler that takes its time,
+// A slow consumer in a process of its own: node --expose-gc … slow-consumer.ts <json>. It reads a backlog with a handler that takes its time,
 // says how much its memory grew, then (told "fast") reads the rest and says which messages it handled.
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 import { type Broker, connect } from "brokerkit";
 import { gate, pass, until } from "../wait.ts";
 
-export interface MemoryJob {
+export interface SlowConsumerJob {
   readonly url: string;
   readonly topic: string;
   readonly group: string;
@@ -21,7 +22,7 @@ function held(): number {
   return heapUsed + external;
 }
 
-async function main(job: MemoryJob): Promise<void> {
+async function main(job: SlowConsumerJob): Promise<void> {
   if (globalThis.gc === undefined) throw new Error("run with --expose-gc");
   const broker = (await connect(job.url)) as Broker;
   const topic = broker.topic(job.topic);
@@ -47,10 +48,18 @@ async function main(job: MemoryJob): Promise<void> {
   console.log(`measured ${JSON.stringify({ baseline, peak, handled: seen.length })}`);
   await fast.opened;
   handlerMs = 0;
-  await until(() => seen.length >= job.messages, () => `${job.messages} messages; ${seen.length} came`, 60_000);
+  await until(
+    () => seen.length >= job.messages,
+    () => `${job.messages} messages; ${seen.length} came`,
+    60_000,
+  );
   await broker.close();
-  console.log(`seen ${JSON.stringify(seen)}`);
+  // A pipe takes a long line in parts: the process must not end before the last one.
+  await new Promise<unknown>((resolve) => process.stdout.write(`seen ${JSON.stringify(seen)}\n`, resolve));
 }
 
-await main(JSON.parse(process.argv[2] ?? "{}") as MemoryJob);
-process.exit(0);
+// Importing it does nothing.
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  await main(JSON.parse(process.argv[2] ?? "{}") as SlowConsumerJob);
+  process.exit(0);
+}

@@ -1,5 +1,4 @@
-import { extname } from "node:path";
-import { fileURLToPath } from "node:url";
+import { createRequire } from "node:module";
 import { type RunningProcess, startProcess } from "../faults/index.ts";
 import { until } from "../wait.ts";
 import type { WorkerJob } from "./worker.ts";
@@ -13,9 +12,18 @@ export interface Counts {
 }
 
 /** Starts one of the programs of this folder under this Node, with the same module conditions. */
-export async function startProgram(name: string, args: readonly string[], flags: readonly string[] = []): Promise<RunningProcess> {
-  const file = fileURLToPath(new URL(`./${name}${extname(import.meta.url)}`, import.meta.url));
-  const inherited = process.execArgv.filter((flag) => flag.startsWith("--conditions") || flag.startsWith("--disable-warning"));
+export async function startProgram(
+  name: "worker" | "slow-consumer",
+  args: readonly string[],
+  flags: readonly string[] = [],
+): Promise<RunningProcess> {
+  // By the package's own name: the source in this repository, the built file in an installed package.
+  const file = createRequire(import.meta.url).resolve(`@brokerkit/conformance/programs/${name}`);
+  const inherited = process.execArgv.filter((flag, n, all) => {
+    // Written as one argument or as two.
+    const belongsTo = flag.startsWith("-") ? flag : (all[n - 1] ?? "");
+    return /^(-C|--conditions)/.test(belongsTo) || flag.startsWith("--disable-warning=");
+  });
   return await startProcess({ name, command: process.execPath, args: [...inherited, ...flags, file, ...args] });
 }
 
@@ -48,7 +56,12 @@ export async function startWorker(job: WorkerJob): Promise<Worker> {
     get counts(): Counts {
       return counts;
     },
-    reaches: (condition, what, ms) => until(() => condition(counts), () => `${what}; counts were ${JSON.stringify(counts)}\n${child.output()}`, ms),
+    reaches: (condition, what, ms) =>
+      until(
+        () => condition(counts),
+        () => `${what}; counts were ${JSON.stringify(counts)}\n${child.output()}`,
+        ms,
+      ),
     async stop() {
       await child.send("stop");
       await child.exited;

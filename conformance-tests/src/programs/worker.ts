@@ -1,6 +1,7 @@
 // A process to be killed: node … worker.ts <json>. It says "ready", then a line of counts every 50 ms, takes "stop" from its input and
 // ends after "done". Everything it did is in the history that it writes.
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 import { type Broker, connect } from "brokerkit";
 import { openHistory } from "../checker/index.ts";
 import { Consumer, type ConsumerOptions, Producer, type ProducerOptions } from "./load.ts";
@@ -51,6 +52,9 @@ async function main(job: WorkerJob): Promise<void> {
   console.log("done");
 }
 
-await main(JSON.parse(process.argv[2] ?? "{}") as WorkerJob);
-// Standard input may still be open.
-process.exit(0);
+// Importing it does nothing.
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  await main(JSON.parse(process.argv[2] ?? "{}") as WorkerJob);
+  // Standard input may still be open.
+  process.exit(0);
+}

@@ -21,7 +21,7 @@ test("the first program charges and replays in memory, and on a file by one chan
   for (const url of [undefined, "sqlite:orders.db"]) {
     const { code, lines, errors } = run(url);
     expect(errors).toBe("");
-    expect(lines.toSorted()).toEqual(["again 7", "charge ada"]);
+    expect(lines.toSorted()).toEqual(["again 7", "charged ada"]);
     expect(code).toBe(0);
   }
 });

@@ -12,7 +12,7 @@ import {
   type WireRecord,
 } from "brokerkit/driver";
 import { capabilities } from "../capabilities.ts";
-import { Link, within } from "../client.ts";
+import { Link, notSent, PATIENCE_MS, within } from "../client.ts";
 import { classify, unavailable } from "../errors.ts";
 import type { Endpoint } from "../options.ts";
 import { PubSubAdmin } from "./admin.ts";
@@ -67,18 +67,15 @@ export class PubSubDriver implements Driver {
         for (const channel of this.#channels.values()) for (const listener of channel.listeners) listener.fail(error);
       throw error;
     }
-    if (this.#closed) throw unavailable("The driver was closed while it connected.");
     return this.#record;
   }
 
   async #open(signal: AbortSignal, protocol: 2 | 3, gone: (link: Link, error: Error) => void): Promise<Link> {
-    const link: Link = await Link.open(this.#endpoint, signal, (error) => gone(link, error), protocol);
-    if (link.mode !== "cluster") return link;
+    const where = { endpoint: this.#endpoint, clock: this.#context.clock, patienceMs: PATIENCE_MS, protocol };
+    const link: Link = await Link.open({ ...where, onDown: (error) => gone(link, error) }, signal);
+    if (!this.#closed) return link;
     link.destroy();
-    throw driverError(
-      "UNSUPPORTED",
-      `${this.#endpoint.host}:${this.#endpoint.port} is a Redis Cluster, which is not supported: use one server.`,
-    );
+    throw unavailable("The driver was closed while it connected.");
   }
 
   /** The connection that listens, with every channel that somebody wants. */
@@ -98,7 +95,6 @@ export class PubSubDriver implements Driver {
       link.destroy();
       throw error;
     }
-    if (this.#closed) link.destroy();
     this.#listener = link;
     for (const channel of this.#channels.values()) for (const listener of channel.listeners) listener.state("up");
     return link;
@@ -128,12 +124,7 @@ export class PubSubDriver implements Driver {
 
   publish(batch: readonly WireRecord[], signal: AbortSignal): Promise<readonly PublishResult[]> {
     const link = this.#publisher;
-    if (link === undefined || signal.aborted) {
-      const error = unavailable(
-        link === undefined ? "There is no connection to the server." : "The publish was aborted before anything was sent.",
-      );
-      return Promise.resolve(batch.map(() => ({ ok: false, error, sent: "no" })));
-    }
+    if (link === undefined || signal.aborted) return notSent(batch, signal);
     const wiring = {
       link,
       prefix: this.#endpoint.keyPrefix,
@@ -166,11 +157,12 @@ export class PubSubDriver implements Driver {
     }
   }
 
-  async #left(name: string, subscription: ChannelSubscription): Promise<void> {
+  #left(name: string, subscription: ChannelSubscription): void {
     const channel = this.#channels.get(name);
     if (channel === undefined || !channel.listeners.delete(subscription) || channel.listeners.size > 0) return;
     this.#channels.delete(name);
-    await this.#listener?.unsubscribe(name).catch(() => {});
+    // Whether the server has heard it makes no difference: nobody listens here any more.
+    void this.#listener?.unsubscribe(name).catch(() => {});
   }
 
   async replay(): Promise<Cursor> {
@@ -187,7 +179,6 @@ export class PubSubDriver implements Driver {
 
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.allSettled([this.#connecting, this.#listening]);
     const listeners = [...this.#channels.values()].flatMap((channel) => [...channel.listeners]);
     this.#listener?.destroy();
     this.#publisher?.destroy();

@@ -1,5 +1,5 @@
 import type { Shard, WireDelivery, WireHeader, WireRecord } from "brokerkit/driver";
-import { buffer, decodeHeaders, encodeHeaders } from "../mapping.ts";
+import { buffer } from "../client.ts";
 
 /** Magic and version, epoch of the channel's counter, number of the first message, how many. */
 const HEAD = 24;
@@ -68,6 +68,39 @@ export function decodeFrame(bytes: Buffer, shard: Shard): Frame | undefined {
     return undefined;
   }
   return { epoch: String(bytes.readBigUInt64BE(4)), first: Number(bytes.readBigUInt64BE(12)), messages };
+}
+
+/** Name length (2 bytes), name, value length (4 bytes), value, for each: repeated names and binary values survive. Big-endian. */
+function encodeHeaders(headers: readonly WireHeader[]): Buffer {
+  const names = headers.map(([name]) => Buffer.from(name));
+  const size = headers.reduce((sum, [, value], n) => sum + 6 + (names[n]?.length ?? 0) + value.length, 0);
+  const out = Buffer.allocUnsafe(size);
+  let at = 0;
+  for (const [n, [, value]] of headers.entries()) {
+    const name = names[n] as Buffer;
+    at = out.writeUInt16BE(name.length, at);
+    at += name.copy(out, at);
+    at = out.writeUInt32BE(value.length, at);
+    out.set(value, at);
+    at += value.length;
+  }
+  return out;
+}
+
+/** `undefined`: these bytes are no headers of ours. */
+function decodeHeaders(bytes: Buffer): WireHeader[] | undefined {
+  const headers: WireHeader[] = [];
+  let at = 0;
+  while (at < bytes.length) {
+    if (at + 6 > bytes.length) return undefined;
+    const nameEnd = at + 2 + bytes.readUInt16BE(at);
+    if (nameEnd + 4 > bytes.length) return undefined;
+    const valueEnd = nameEnd + 4 + bytes.readUInt32BE(nameEnd);
+    if (valueEnd > bytes.length) return undefined;
+    headers.push([bytes.toString("utf8", at + 2, nameEnd), bytes.subarray(nameEnd + 4, valueEnd)]);
+    at = valueEnd;
+  }
+  return headers;
 }
 
 /** A message of somebody who knows nothing of frames: a bare body. */

@@ -52,8 +52,11 @@ export class Channel {
       // A frame may have come before this answer was looked at.
       this.#next ??= count + 1;
       this.#epoch ??= known;
-    } else if (this.#foreign || (this.#epoch !== undefined && this.#epoch !== known)) this.#moveTo(known, count + 1, undefined);
-    else this.#moveTo(known, count + 1, count + 1 - (this.#next ?? 1));
+    } else if (this.#foreign || (this.#epoch !== undefined && this.#epoch !== known)) {
+      this.#moveTo(known, known === this.#epoch ? Math.max(count + 1, this.#next ?? 0) : count + 1, undefined);
+    } else if (count + 1 > (this.#next ?? 0)) {
+      this.#moveTo(known, count + 1, count + 1 - (this.#next ?? 0));
+    }
   }
 
   /** The next message is this one; what lies between is missing, `undefined` where nobody knows how much. */
@@ -87,7 +90,7 @@ export class ChannelSubscription implements Subscription {
   readonly #events: SubscribeRequest["events"];
   readonly #clock: Clock;
   readonly #limit: number;
-  readonly #left: (subscription: ChannelSubscription) => Promise<void>;
+  readonly #left: (subscription: ChannelSubscription) => void;
   /** Messages that wait, with their share of bytes; those before `#head` are gone. */
   #queue: { readonly message: WireDelivery; readonly bytes: number }[] = [];
   #head = 0;
@@ -95,7 +98,7 @@ export class ChannelSubscription implements Subscription {
   #wake: (() => void) | undefined;
   #dead: unknown;
 
-  constructor(request: SubscribeRequest, clock: Clock, limit: number, left: (subscription: ChannelSubscription) => Promise<void>) {
+  constructor(request: SubscribeRequest, clock: Clock, limit: number, left: (subscription: ChannelSubscription) => void) {
     this.#events = request.events;
     this.#clock = clock;
     this.#limit = limit;
@@ -175,11 +178,11 @@ export class ChannelSubscription implements Subscription {
   async flush(): Promise<void> {}
 
   async close(): Promise<void> {
-    if (this.#dead instanceof Error && this.#dead === CLOSED) return;
+    if (this.#dead === CLOSED) return;
     this.fail(CLOSED);
     this.#queue = [];
     this.#head = 0;
-    await this.#left(this);
+    this.#left(this);
   }
 }
 

@@ -5,14 +5,14 @@ import type { Packed } from "../mapping.ts";
 export type Log = Record<"id" | "home" | "last" | "floor" | "at" | "gone" | "bytes" | "sparse" | "compact", number> &
   Readonly<Record<"grp" | "keepMs" | "keepBytes", number | null>>;
 
-export type NewMessage = Packed &
-  Readonly<{ lane: number; published: number; expires: number | null; id: string; failures: number }>;
+export type NewMessage = Packed & Readonly<{ lane: number; published: number; expires: number | null; id: string; failures: number }>;
 
 /** What a message counts for in `retention.bytes` beside its data: its row and index entries, about. */
 export const ROW_BYTES = 64;
 
-const FIND = `SELECT l.*, t.id AS home, g.id AS grp FROM logs t LEFT JOIN groups g ON g.log = t.id AND g.name = ?2
-  JOIN logs l ON l.id = iif(?2 IS NULL, t.id, g.inbox) WHERE t.topic = ?1`;
+const TOPIC = "SELECT *, id AS home, NULL AS grp FROM logs WHERE topic = ?1";
+const INBOX = `SELECT l.*, t.id AS home, g.id AS grp FROM logs t JOIN groups g ON g.log = t.id JOIN logs l ON l.id = g.inbox
+  WHERE t.topic = ?1 AND g.name = ?2`;
 const SAVE = "UPDATE logs SET last = ?2, floor = ?3, at = ?4, gone = ?5, bytes = ?6, sparse = ?7 WHERE id = ?1";
 const INSERT = "INSERT INTO messages VALUES ((?1 << 44) + ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 const OFFER = "INSERT INTO claims VALUES (?1, (?2 << 44) + ?3, ?4, ?5, NULL, NULL, ?6, 0, ?7)";
@@ -23,7 +23,7 @@ const DUE = "SELECT * FROM delayed WHERE log = ?1 AND due <= ?2 ORDER BY due, ro
 
 /** The log of a topic, or of a group's inbox. */
 export function findLog(sql: Client, topic: string, group?: string): Log | undefined {
-  return sql.one<Log>(FIND, topic, group ?? null);
+  return group === undefined ? sql.one<Log>(TOPIC, topic) : sql.one<Log>(INBOX, topic, group);
 }
 
 export function saveLog(sql: Client, { id, last, floor, at, gone, bytes, sparse }: Log): void {

@@ -1,7 +1,9 @@
+import { driverError } from "brokerkit/driver";
+
 /** Marks a file as brokerkit's ("brkt"), in the header field that SQLite has for this. */
-export const APPLICATION_ID = 0x62726b74;
+const APPLICATION_ID = 0x62726b74;
 /** Raised by every change of the tables below. A file with another number is refused, never guessed at. */
-export const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 1;
 
 /**
  * A message's `pos` is `log << 44 | seq`: one integer that is the row's key, so that a log is a range of it. 2^44 messages a log,
@@ -23,17 +25,17 @@ export const MAX_LOG: number = 2 ** 19 - 1;
  *             delayed     no owner, due to come     (given back for later)
  *             parked      no owner, due NULL        (its key is busy or has an earlier claim)
  *           Of each key's claims without an owner the first is not parked, or another claim of the key is handed out: so nothing is
- *           forgotten. The triggers see to it: when a key becomes free, its first claims are ready again. Keyed claims have lane 0.
+ *           forgotten. The triggers see to it: when a key becomes free, its first claim is ready again. Keyed claims have lane 0.
  * losses    what retention took before a group had it, until the group has been told.
  * delayed   published, not yet due: joins its log, and gets its seq, when it is.
  * dedupe    published ids within their window. `latest`: the newest seq of each key of a compacted topic.
  */
-const FREE_KEY = (row: string): string => `WHEN ${row}.key IS NOT NULL
-    AND EXISTS (SELECT 1 FROM claims WHERE grp = ${row}.grp AND lane = 0 AND due IS NULL)
-    AND NOT EXISTS (SELECT 1 FROM claims WHERE grp = ${row}.grp AND key = ${row}.key AND owner IS NOT NULL)
+const FREE_KEY = (row: string, when: string): string => `WHEN ${when} AND ${row}.key IS NOT NULL
+    AND EXISTS (SELECT 1 FROM claims INDEXED BY due WHERE grp = ${row}.grp AND lane = 0 AND due IS NULL)
+    AND NOT EXISTS (SELECT 1 FROM claims INDEXED BY busy WHERE grp = ${row}.grp AND key = ${row}.key AND owner IS NOT NULL)
   BEGIN
-    UPDATE claims SET due = 0 WHERE grp = ${row}.grp AND due IS NULL AND pos IN
-      (SELECT pos FROM claims WHERE grp = ${row}.grp AND key = ${row}.key AND owner IS NULL ORDER BY pos LIMIT 500);
+    UPDATE claims SET due = 0 WHERE grp = ${row}.grp AND due IS NULL AND pos =
+      (SELECT pos FROM claims INDEXED BY idle WHERE grp = ${row}.grp AND key = ${row}.key AND owner IS NULL ORDER BY pos LIMIT 1);
   END`;
 export const SCHEMA: string = `
 CREATE TABLE logs (id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT UNIQUE, last INTEGER NOT NULL DEFAULT 0,
@@ -50,8 +52,8 @@ CREATE TABLE claims (grp INTEGER NOT NULL, pos INTEGER NOT NULL, key BLOB, lane 
 CREATE INDEX due ON claims (grp, lane, due);
 CREATE INDEX busy ON claims (grp, key, owner) WHERE key IS NOT NULL AND owner IS NOT NULL;
 CREATE INDEX idle ON claims (grp, key) WHERE key IS NOT NULL AND owner IS NULL;
-CREATE TRIGGER settled AFTER DELETE ON claims ${FREE_KEY("old")};
-CREATE TRIGGER returned AFTER UPDATE OF owner ON claims ${FREE_KEY("new").replace("WHEN", "WHEN new.owner IS NULL AND")};
+CREATE TRIGGER settled AFTER DELETE ON claims ${FREE_KEY("old", "old.owner IS NOT NULL")};
+CREATE TRIGGER returned AFTER UPDATE OF owner ON claims ${FREE_KEY("new", "new.owner IS NULL")};
 CREATE TABLE losses (grp INTEGER PRIMARY KEY, first INTEGER, last INTEGER NOT NULL, missing INTEGER) STRICT;
 CREATE TABLE delayed (row INTEGER PRIMARY KEY, log INTEGER NOT NULL, due INTEGER NOT NULL, lane INTEGER NOT NULL, published INTEGER NOT NULL,
   expires INTEGER, id TEXT NOT NULL, klen INTEGER, hlen INTEGER, data BLOB NOT NULL, failures INTEGER NOT NULL) STRICT;
@@ -62,3 +64,13 @@ CREATE TABLE latest (log INTEGER NOT NULL, key BLOB NOT NULL, seq INTEGER NOT NU
 PRAGMA application_id = ${APPLICATION_ID};
 PRAGMA user_version = ${SCHEMA_VERSION};
 `;
+
+/** Whether a file is one of ours; false for an empty one. Throws for others, before anything is written to them. `read`: one number. */
+export function isKnown(read: (sql: string) => number | undefined): boolean {
+  const [id, version] = [read("PRAGMA application_id"), read("PRAGMA user_version")];
+  if (id === 0 && version === 0 && read("SELECT 1 FROM sqlite_schema LIMIT 1") === undefined) return false;
+  if (id !== APPLICATION_ID) throw driverError("INVALID_ARGUMENT", "it is another application's database, and was left as it is");
+  if (version === SCHEMA_VERSION) return true;
+  const what = `its format is ${version}, and this version of @brokerkit/sqlite reads ${SCHEMA_VERSION}`;
+  throw driverError("UNSUPPORTED", `${what}: update the older of the two`);
+}

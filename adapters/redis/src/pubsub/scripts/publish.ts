@@ -1,4 +1,5 @@
-import { type Script, script } from "../../scripts/script.ts";
+import type { Script } from "../../client.ts";
+import { script } from "../../streams/scripts/script.ts";
 
 /**
  * Numbers a frame's messages among all that were ever published to the channel, and publishes it. KEYS counter.
