@@ -9,7 +9,7 @@ import { cut, parseRef } from "./snippets.ts";
 import { adapterNames, filesIn, ROOT, readManifest } from "./workspace.ts";
 
 const LANGUAGES = new Set(["ts", "typescript", "js", "javascript", "mts", "tsx", "jsx"]);
-export const SUPPORT = "docs/data/support";
+const SUPPORT = "docs/data/support";
 export const ERRORS = "packages/core/src/errors.ts";
 const OPTIONS = "packages/core/src/options.ts";
 
@@ -148,60 +148,32 @@ async function schemeTable(root: string): Promise<string> {
   );
 }
 
-/** What a run of the suite has left under docs/data/support/, as far as this table reads it. */
-interface Recorded {
-  readonly cases: Readonly<Record<string, string>>;
-  readonly measured: Readonly<Record<string, number | string>>;
-}
-
-function recorded(root: string, adapter: string): Recorded | undefined {
-  const path = join(root, SUPPORT, `${adapter}.json`);
-  return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as Recorded) : undefined;
-}
-
-/** The first screen's table: what each backend promises, and what was seen when it was killed. */
-async function supportTable(root: string): Promise<string> {
-  const effective = (await load(root, "packages/core/src/capability/effective.ts"))["effectiveCapabilities"] as (native: unknown) => {
-    readonly supply: Readonly<Record<string, string>>;
-  };
-  const rows = (await records(root)).map(({ adapter, schemes, capabilities }) => {
-    const c = capabilities as unknown as {
-      delivery: { group: string; broadcast: string };
-      durable: boolean;
-      keyOrder: string;
-      from: { replay: readonly string[] };
-    };
-    const { supply } = effective(capabilities);
-    const run = recorded(root, adapter);
-    const replay = c.from.replay.length === 0 ? "no" : `by ${c.from.replay.filter((kind) => kind !== "earliest").join(", ")}`;
-    const dead = supply["deadLetter"] === "none" ? "no" : supply["redrive"] === "none" ? "kept" : "kept, listed, redriven";
-    return [
-      schemes.map((scheme) => `\`${scheme}:\``).join(" "),
-      c.delivery.group === "none" ? c.delivery.broadcast : c.delivery.group,
-      supply["groups"] === "none" ? "no, broadcast only" : "yes",
-      replay,
-      { members: "among all members", process: "within a process", none: "no" }[c.keyOrder] ?? c.keyOrder,
-      dead,
-      killed(c.durable, run),
-      lost(run),
-    ];
+/** docs/decisions/ in order, each by its own title. */
+async function decisionList(root: string): Promise<string> {
+  const lines = filesIn(root, "docs/decisions", /^\d{4}-.*\.md$/).map((path) => {
+    const title = parseMarkdown(readFileSync(join(root, path), "utf8")).headings[0]?.text ?? path;
+    return `- [${title}](${path.slice("docs/".length)})`;
   });
-  return table(["backend", "delivery", "groups", "replay", "key order", "dead letter", "survived kill -9", "lost"], rows);
+  return lines.join("\n");
 }
 
-function killed(durable: boolean, run: Recorded | undefined): string {
-  if (!durable) return "not durable";
-  const kills = Number(run?.measured["kills"]);
-  return Number.isFinite(kills) && kills > 0 ? `${kills} of ${kills}` : "not recorded yet";
-}
-
-function lost(run: Recorded | undefined): string {
-  const count = run?.measured["killsLost"];
-  return count === undefined ? "–" : String(count);
+/** The first screen's table, from the recorded runs of the suite; its generator is the suite's own. */
+async function supportTable(root: string): Promise<string> {
+  const matrix = "conformance-tests/src/matrix.ts";
+  if (!existsSync(join(root, SUPPORT))) return "No run of the conformance suite is recorded yet.";
+  const { readReports, supportTable: made } = (await load(root, matrix)) as {
+    readonly readReports: (folder: string) => readonly unknown[];
+    readonly supportTable: (reports: readonly unknown[]) => string;
+  };
+  const [head = [], , ...rows] = made(readReports(join(root, SUPPORT)))
+    .split("\n")
+    .map((line) => line.slice(2, -2).split(" | "));
+  return table(head, rows);
 }
 
 const TABLES: Readonly<Record<string, (root: string) => Promise<string>>> = {
   capabilities: capabilityTable,
+  decisions: decisionList,
   "error-codes": errorTable,
   schemes: schemeTable,
   "support-summary": supportTable,

@@ -117,8 +117,16 @@ export function generatedNames(markdown: string): string[] {
   return [...markdown.matchAll(/<!-- generated: ([\w-]+) -->/g)].map(([, name]) => name ?? "");
 }
 
-/** A table with aligned pipes left to the reader's eye: Markdown does not need them. */
+/** A table, padded as the formatter pads it, so that the two agree. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const row = (cells: readonly string[]): string => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
-  return [row(head), row(head.map(() => "---")), ...rows.map(row)].join("\n");
+  const all = [head, ...rows].map((cells) => cells.map((cell) => cell.replaceAll("|", "\\|")));
+  const widths = head.map((_, column) => Math.max(3, ...all.map((cells) => [...(cells[column] ?? "")].length)));
+  const row = (cells: readonly string[], fill = " "): string =>
+    `| ${widths.map((width, n) => pad(cells[n] ?? "", width, fill)).join(" | ")} |`;
+  const [first = [], ...others] = all;
+  return [row(first), row([], "-"), ...others.map((cells) => row(cells))].join("\n");
+}
+
+function pad(cell: string, width: number, fill: string): string {
+  return cell + fill.repeat(width - [...cell].length);
 }

@@ -26,7 +26,10 @@ const COMMANDS = /** @type {Record<string, (rest: string[]) => string[][]>} */ (
   lint: (rest) => [[join(MODULES, "@biomejs", "biome", "bin", "biome"), "ci", COLORS, ...rest]],
   format: (rest) => [[join(MODULES, "@biomejs", "biome", "bin", "biome"), "check", "--write", COLORS, ...rest]],
   build: (rest) => [[...RUN, "tools/build.ts", ...rest]],
-  generate: (rest) => [[...RUN, "tools/generate-adapters.ts", ...rest]],
+  generate: (rest) => [
+    [...RUN, "tools/generate-adapters.ts", ...rest],
+    [...RUN, "tools/docs.ts"],
+  ],
   pack: (rest) => [[...RUN, "tools/pack.ts", ...rest]],
   conformance: (rest) => [[...RUN, "tools/test.ts", "--conformance", ...rest]],
   brokers: (rest) => [[...RUN, "conformance-tests/src/brokers/cli.ts", ...rest]],

@@ -121,7 +121,7 @@ export async function defaultsPage(root: string, all: Documents): Promise<string
   if (from === undefined) return [`${DEFAULTS_PAGE}: the heading "One table" is missing`];
   const to = page.headings.find(({ line }) => line > from.line)?.line ?? page.lines.length + 1;
   const rows = page.lines.slice(from.line, to - 1).flatMap((line) => {
-    const [, name, value] = /^\| `([^`]+)` \| `([^`]+)` \|/.exec(line) ?? [];
+    const [, name, value] = /^\|\s*`([^`]+)`\s*\|\s*`([^`]+)`\s*\|/.exec(line) ?? [];
     return name === undefined || value === undefined ? [] : [[name, value] as const];
   });
   const wanted = await defaults(root);
@@ -133,6 +133,24 @@ export async function defaultsPage(root: string, all: Documents): Promise<string
   }
   for (const [name] of rows) if (!wanted.some(([known]) => known === name)) found.push(`${DEFAULTS_PAGE}: there is no default \`${name}\``);
   return found;
+}
+
+const EVENTS = "packages/core/src/telemetry/events.ts";
+const EVENTS_PAGE = "docs/observability.md";
+
+/** docs/observability.md has a row for every event that can be published, and for no other. */
+export function eventsPage(root: string, all: Documents): string[] {
+  const page = all.get(EVENTS_PAGE);
+  if (!existsSync(join(root, EVENTS))) return [];
+  if (page === undefined) return [`${EVENTS_PAGE} is missing`];
+  const wanted = [...readFileSync(join(root, EVENTS), "utf8").matchAll(/readonly type: "([a-z-]+)"/g)].map(([, name]) => name ?? "");
+  const from = page.headings.find(({ anchor }) => anchor === "events")?.line ?? 0;
+  const to = page.headings.find(({ line, level }) => level <= 2 && line > from)?.line ?? page.lines.length + 1;
+  const rows = page.lines.slice(from, to - 1).flatMap((line) => /^\|\s*`([a-z-]+)`\s*\|/.exec(line)?.[1] ?? []);
+  return [
+    ...wanted.filter((name) => !rows.includes(name)).map((name) => `${EVENTS_PAGE}: no row for the event \`${name}\``),
+    ...rows.filter((name) => !wanted.includes(name)).map((name) => `${EVENTS_PAGE}: there is no event \`${name}\``),
+  ];
 }
 
 /** Everything in which documentation and code differ. */
@@ -156,13 +174,8 @@ export async function docs(root: string): Promise<string[]> {
       if (!closed) found.push(`${path}: <!-- generated: ${name} --> has no <!-- /generated -->`);
     }
   }
-  return [
-    ...found,
-    ...deadLinks(root, all),
-    ...idlePrograms(root, all),
-    ...(await errorsPage(root, all)),
-    ...(await defaultsPage(root, all)),
-  ];
+  const pages = [...(await errorsPage(root, all)), ...(await defaultsPage(root, all)), ...eventsPage(root, all)];
+  return [...found, ...deadLinks(root, all), ...idlePrograms(root, all), ...pages];
 }
 
 function firstDifference(is: string, should: string): string {
