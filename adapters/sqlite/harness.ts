@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
-import { closeSync, openSync, writeSync } from "node:fs";
+import { chmodSync, closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type AdapterHarness, defineHarness, type Harness, type Provocation, type Site } from "@brokerkit/conformance";
@@ -133,14 +134,31 @@ const corrupt = provocation({ id: "corrupt", code: "DATA_LOSS", at: "connect", r
   return {};
 });
 
-/** Root may write what is read-only; only the file system's own flag stops it. */
+/** Makes a file read-only, or writable again. Root may write what is read-only: only the file system's own flag stops it. */
+function protect(path: string, on: boolean): void {
+  if (process.getuid?.() === 0) execFileSync("chattr", [on ? "+i" : "-i", path], { stdio: "ignore" });
+  else chmodSync(path, on ? 0o444 : 0o644);
+}
+
+/** Not every file system has that flag; the adapter's own tests try the error as another user. */
+function canProtect(): boolean {
+  const folder = mkdtempSync(join(tmpdir(), "brokerkit-flag-"));
+  const path = join(folder, "file");
+  try {
+    writeFileSync(path, "");
+    protect(path, true);
+    protect(path, false);
+    return true;
+  } catch {
+    return false;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
 const readOnly = provocation({ id: "read-only", code: "FORBIDDEN", at: "connect", retryable: false }, async (path) => {
-  const set = (on: boolean): void => {
-    if (process.getuid?.() === 0) execFileSync("chattr", [on ? "+i" : "-i", path]);
-    else execFileSync("chmod", [on ? "a-w" : "u+w", path]);
-  };
-  set(true);
-  return { undo: async () => set(false), cleanUp: () => set(false) };
+  protect(path, true);
+  return { undo: async () => protect(path, false), cleanUp: () => protect(path, false) };
 });
 
 const adapter: AdapterHarness = {
@@ -149,7 +167,7 @@ const adapter: AdapterHarness = {
   adapter: (site) => sqlite({ path: pathOf(site), ...OPTIONS }),
   expected,
   versions: async () => ({ client: process.version, server: process.versions["sqlite"] ?? "unknown" }),
-  provoke: { expire, errors: [locked, full, corrupt, readOnly] },
+  provoke: { expire, errors: [locked, full, corrupt, ...(canProtect() ? [readOnly] : [])] },
 };
 
 export const harness: Harness = defineHarness({ name: "sqlite", adapters: [adapter] });

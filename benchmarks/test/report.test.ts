@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import type { Workload } from "../src/measure/column.ts";
+import type { Workload } from "../src/measure/workload.ts";
 import { DOCS, keptResults } from "../src/report/data.ts";
 import { documentation } from "../src/report/document.ts";
 import { short, spread } from "../src/report/format.ts";

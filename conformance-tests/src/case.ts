@@ -1,5 +1,6 @@
 import type { EffectiveCapabilities } from "brokerkit";
 import type { Context } from "./context.ts";
+import type { AdapterHarness } from "./harness.ts";
 
 /** One property of an adapter, as data. Its id is stable: gaps, reports and docs name it. */
 export interface Case {
@@ -14,6 +15,8 @@ export interface Case {
    * client. `harness/complete` fails where a harness with a server leaves one of them out.
    */
   readonly needs?: readonly Need[] | undefined;
+  /** Why this harness can't try it, where that hangs on more than `needs`; `undefined`: it can. */
+  lacks?(harness: AdapterHarness): string | undefined;
   /** Runs by itself: it loads the machine, kills brokers, or measures. */
   readonly alone?: boolean | undefined;
   /** Longest run, ms. Default 30,000. */

@@ -14,4 +14,4 @@ export {
   type Provoked,
   type Site,
 } from "./harness.ts";
-export { conformance, type Runner } from "./suite.ts";
+export { conformance, type Runner, type TestContext } from "./suite.ts";

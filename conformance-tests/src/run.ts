@@ -102,7 +102,7 @@ export class Run {
   }
 
   async #lacking(one: Case): Promise<string | undefined> {
-    if (one.needs === undefined) return undefined;
+    if (one.needs === undefined) return one.lacks?.(this.harness);
     const site = await this.#sites.usual();
     const url = this.harness.url(site) !== undefined;
     const there: Readonly<Record<Need, readonly [boolean, string]>> = {
@@ -112,7 +112,7 @@ export class Run {
       foreign: [this.harness.foreign !== undefined, "there is no plain client"],
       expire: [this.harness.provoke?.expire !== undefined, "nothing can expire"],
     };
-    return one.needs.map((need) => there[need]).find(([has]) => !has)?.[1];
+    return one.needs.map((need) => there[need]).find(([has]) => !has)?.[1] ?? one.lacks?.(this.harness);
   }
 
   async #perform(one: Case, run: Case["run"]): Promise<void> {
@@ -142,11 +142,11 @@ export class Run {
     const gap = this.harness.gaps?.find((entry) => entry.case === result.id);
     if (gap === undefined) return result;
     if (result.outcome === "fail") return { ...result, outcome: "gap", reason: `${gap.reason} (${gap.issue})` };
-    if (result.outcome !== "pass") return result;
+    const does = result.outcome === "pass" ? "passes" : "does not run";
     return {
       ...result,
       outcome: "fail",
-      error: new Error(`${result.id} is listed as a known gap (${gap.reason}) and passes: remove it from the list.`),
+      error: new Error(`${result.id} is listed as a known gap (${gap.reason}) and ${does}: remove it from the list.`),
     };
   }
 }

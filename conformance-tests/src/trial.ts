@@ -49,8 +49,10 @@ export class Trial {
     return `${role}-${this.#names}`;
   }
 
-  #claim(group: string): void {
-    this.#groups.set(group, { topic: this.topic, group });
+  #claim(group: string, broadcast: boolean): void {
+    const atLeastOnce = this.#t.capabilities.delivery.broadcast === "at-least-once";
+    // A broadcast reader owns nothing: where it takes up again it may repeat what it had.
+    this.#groups.set(group, { topic: this.topic, group, ...(broadcast ? { acks: "none", atLeastOnce, duplicates: "any" } : {}) });
   }
 
   #history(role: string): HistoryWriter {
@@ -88,7 +90,7 @@ export class Trial {
     });
     await consumer.start();
     this.consumers.push(consumer);
-    this.#claim(consumer.group);
+    this.#claim(consumer.group, group === undefined);
     return consumer;
   }
 
@@ -106,7 +108,7 @@ export class Trial {
       ...(job.produce === undefined ? {} : { produce: { topic, keys: 500, window: 50, perSecond: 2_000, ...job.produce } }),
       ...(job.consume === undefined ? {} : { consume: { topic, group: "g", concurrency: 200, handlerMs: 40, ...job.consume } }),
     });
-    if (job.consume !== undefined) this.#claim("g");
+    if (job.consume !== undefined) this.#claim("g", false);
     this.#workers.push(worker);
     this.#t.defer(() => worker.process.kill());
     return Object.assign(worker, { name });
@@ -120,12 +122,10 @@ export class Trial {
 
   #claims(more: Partial<Claims>): Claims {
     const c = this.#t.capabilities;
-    const broadcast = [...this.#groups.keys()].some((group) => group !== "g");
     return {
       order: c.message.key ? c.keyOrder : "none",
-      atLeastOnce: (broadcast ? c.delivery.broadcast : c.delivery.group) === "at-least-once",
+      atLeastOnce: c.delivery.group === "at-least-once",
       settle: c.settle.unit === "prefix" ? "prefix" : "each",
-      ...(broadcast ? { acks: "none" } : {}),
       ...more,
       groups: [...this.#groups.values()],
     };

@@ -3,12 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Adapter, Capabilities } from "brokerkit/driver";
 import { memory } from "brokerkit/memory";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { AssertionFailed } from "../src/assert.ts";
+import type { BrokerRecipe } from "../src/brokers/index.ts";
 import type { Case } from "../src/case.ts";
 import { CASES } from "../src/cases/index.ts";
 import { systemClock } from "../src/clock.ts";
-import { type AdapterHarness, conformance, type Harness } from "../src/index.ts";
+import { type AdapterHarness, conformance, type Harness, type TestContext } from "../src/index.ts";
 import { supportTable } from "../src/matrix.ts";
 import { recording } from "../src/recording.ts";
 import { makeReport, writeReport } from "../src/report.ts";
@@ -87,14 +88,59 @@ describe("known gaps", () => {
   test("an unknown id, a gap in what allows none, and one without a reason fail the run", async () => {
     const check = async (gap: (typeof gaps)[number]): Promise<unknown> => {
       const whole: Harness = { name: "memory", adapters: [{ ...adapter, gaps: [gap] }] };
-      const tests: (() => Promise<void>)[] = [];
+      const tests: ((context: TestContext) => Promise<void>)[] = [];
       conformance({ describe: (_, body) => body(), test: (_, __, body) => tests.push(body), afterAll: () => {} }, whole);
-      return await tests[0]?.().catch((error: unknown) => error);
+      return await tests[0]?.({ skip: () => {} }).catch((error: unknown) => error);
     };
     expect(String(await check({ case: "nack/no-such", reason: "long enough a reason", issue: "#1" }))).toContain("names no case");
     expect(String(await check({ case: "nack/delay", reason: "long enough a reason", issue: "#1" }))).toContain("no gap is allowed");
     expect(String(await check({ case: "replay/time", reason: "", issue: "#1" }))).toContain("needs a reason");
     expect(await check({ case: "replay/time", reason: "long enough a reason", issue: "#1" })).toBeUndefined();
+  });
+});
+
+describe("where the server can't be had", () => {
+  /** Registers the suite over a harness whose recipe names a program that does not exist, and runs one of its tests. */
+  async function oneTest(ci: string): Promise<{ readonly skipped: string[]; readonly error: unknown }> {
+    vi.stubEnv("CI", ci);
+    vi.stubEnv("BROKERKIT_CASES", "publish/receipt");
+    const broker: BrokerRecipe = {
+      name: "nowhere",
+      variable: "BROKERKIT_TEST_NOWHERE_URL",
+      port: 1,
+      url: () => "nowhere:",
+      ready: async () => {},
+      version: async () => "0",
+      process: { binaries: ["brokerkit-test-no-such-program"], args: () => [] },
+    };
+    const tests: ((context: TestContext) => Promise<void>)[] = [];
+    let end = async (): Promise<void> => {};
+    conformance(
+      {
+        describe: (_, body) => body(),
+        test: (_, __, body) => tests.push(body),
+        afterAll: (body) => {
+          end = body;
+        },
+      },
+      { name: "nowhere", broker, adapters: [adapter] },
+    );
+    const skipped: string[] = [];
+    const error = await tests[1]?.({ skip: (note) => skipped.push(String(note)) }).catch((thrown: unknown) => thrown);
+    await end();
+    return { skipped, error };
+  }
+
+  test("its cases are skipped on a desk, and say why", async () => {
+    const { skipped, error } = await oneTest("");
+    expect(error).toBeUndefined();
+    expect(skipped.join()).toContain("brokerkit-test-no-such-program");
+  });
+
+  test("they fail with CI=true", async () => {
+    const { skipped, error } = await oneTest("true");
+    expect(skipped).toEqual([]);
+    expect(String(error)).toContain("publish/receipt: nowhere could not be started");
   });
 });
 

@@ -27,6 +27,8 @@ export class Member {
   /** Its newest delivery. */
   moment: Moment | undefined;
   ready = false;
+  /** It says itself that it is connected and that its subscription runs. */
+  healthy = false;
   begun: { readonly created: boolean; readonly since: number } | undefined;
   /** It has ended, and everything that it said was heard. */
   over = false;
@@ -82,7 +84,7 @@ export class Member {
   /** Differs from what it was before when anything has moved. */
   get mark(): string {
     const { confirmed, received, lost } = this.counts;
-    return `${this.ready} ${this.begun !== undefined} ${confirmed} ${received} ${this.handled.size} ${lost} ${this.over}`;
+    return `${this.ready} ${this.begun !== undefined} ${confirmed} ${received} ${this.handled.size} ${lost} ${this.healthy} ${this.over}`;
   }
 
   /** What its history says at this moment: the orders in its handlers' hands, and those that are done. */
@@ -118,6 +120,7 @@ export class Member {
     else if (report.say === "begun") this.begun = report;
     else if (report.say === "failed") this.#surroundings.failed(new Error(`${this.name}: ${report.error}`));
     else if (report.say === "news") {
+      this.healthy = report.healthy;
       this.counts = report.counts;
       this.moment = report.moment ?? this.moment;
       for (const id of report.handled) this.#did(id);

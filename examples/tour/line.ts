@@ -32,6 +32,8 @@ export type Report =
   | { readonly say: "begun"; readonly created: boolean; readonly since: number }
   | {
       readonly say: "news";
+      /** Its broker's own account: connected, and every subscription runs. */
+      readonly healthy: boolean;
       readonly counts: Counts;
       readonly handled: readonly string[];
       readonly buried: readonly DeadLettered[];

@@ -95,7 +95,8 @@ async function main(): Promise<void> {
   const confirmed = broker.capabilities.settle.ack === "confirmed";
   witness.joins({ group: broker.supports("groups") ? GROUP : undefined, confirmed });
   report({ say: "ready" });
-  const tell = (): void => report({ say: "news", counts: witness.counts, ...witness.news(), moment: witness.moment });
+  const tell = (): void =>
+    report({ say: "news", healthy: broker.health().ready, counts: witness.counts, ...witness.news(), moment: witness.moment });
   const telling = setInterval(tell, NEWS_MS);
   await (job.role === "producer" ? producer(broker) : worker(broker, witness));
   await broker.close();

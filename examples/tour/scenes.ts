@@ -24,6 +24,8 @@ const MIDDLE = 0.35;
 const BUSY = 8;
 /** At the least so much is published while a link is cut. */
 const MISSED = 0.05;
+/** Time for one order to arrive before the next one is let out. */
+const SPARING_MS = 150;
 
 const KEPT = {
   none: "kept nowhere",
@@ -163,7 +165,7 @@ async function cut(stage: Stage): Promise<void> {
   note(stage, "fault", SHOWN, `${VICTIM}'s link was cut for ${seconds(ms)}; the SDK counted ${missed} lost`);
 }
 
-/** Until the worker hears both producers again. Few orders come meanwhile, or there would be none left to hear. */
+/** Until the worker hears both producers again. Orders come one by one meanwhile, and only when it should hear them: they are not endless. */
 async function again(stage: Stage, victim: Member, producers: readonly { readonly name: string; readonly from: number }[]): Promise<void> {
   const heard = new Set<string>();
   const listen = (): boolean => {
@@ -176,9 +178,12 @@ async function again(stage: Stage, victim: Member, producers: readonly { readonl
     }
     return heard.size === producers.length;
   };
+  let last = performance.now();
   await stage.wait(async () => {
     if (listen()) return true;
-    if (stage.idle) await stage.more(1);
+    if (!victim.healthy || !stage.idle || performance.now() - last < SPARING_MS) return false;
+    last = performance.now();
+    await stage.more(1);
     return false;
   }, `${victim.name} to be back`);
 }

@@ -30,6 +30,14 @@ function loadSqlite(): typeof import("node:sqlite") {
   }
 }
 
+function bindsByNumber(db: DatabaseSync): boolean {
+  try {
+    return db.prepare("SELECT ?1 AS one").get(1) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
 /** A file beside the database; -1 where it can't be opened for writing, and then nothing is committed that would need it. */
 function openBeside(path: string, flags: number): number {
   try {
@@ -52,6 +60,7 @@ export class Client {
   readonly #context: DriverContext;
   #db: DatabaseSync | undefined;
   readonly #statements = new Map<string, StatementSync>();
+  #byName = false;
   #inode = 0;
   #log = -1;
   #syncing: Promise<void> = Promise.resolve();
@@ -113,6 +122,7 @@ export class Client {
     if (found?.isDirectory()) throw driverError("INVALID_ARGUMENT", "it is a folder");
     if (found !== undefined) accessSync(path, constants.W_OK);
     this.#db = new (loadSqlite().DatabaseSync)(path);
+    this.#byName = !bindsByNumber(this.#db);
     const known = this.#known();
     this.#db.exec(
       `PRAGMA page_size=${PAGE_BYTES}; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=${CHECKPOINT_PAGES}; PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY`,
@@ -176,21 +186,27 @@ export class Client {
     return statement;
   }
 
+  /** Before Node 22.16 or so, numbered parameters are bound by name only. */
+  #bind(values: Value[]): Value[] {
+    if (!this.#byName || values.length === 0) return values;
+    return [Object.fromEntries(values.map((value, n) => [`?${n + 1}`, value]))] as unknown as Value[];
+  }
+
   one<T>(sql: string, ...values: Value[]): T | undefined {
-    return this.#prepare(sql).get(...values) as T | undefined;
+    return this.#prepare(sql).get(...this.#bind(values)) as T | undefined;
   }
 
   all<T>(sql: string, ...values: Value[]): T[] {
-    return this.#prepare(sql).all(...values) as T[];
+    return this.#prepare(sql).all(...this.#bind(values)) as T[];
   }
 
   each<T>(sql: string, ...values: Value[]): IterableIterator<T> {
-    return this.#prepare(sql).iterate(...values) as IterableIterator<T>;
+    return this.#prepare(sql).iterate(...this.#bind(values)) as IterableIterator<T>;
   }
 
   /** The number of rows that were changed. */
   run(sql: string, ...values: Value[]): number {
-    return Number(this.#prepare(sql).run(...values).changes);
+    return Number(this.#prepare(sql).run(...this.#bind(values)).changes);
   }
 
   // ---- transactions

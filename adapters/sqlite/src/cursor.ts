@@ -44,7 +44,8 @@ class LogReader {
       if (this.#paused) return Number.POSITIVE_INFINITY;
       const { found, due } = await this.#client.transact("read", () => this.#look(max, to), signal);
       if (found.length > 0 || this.next > to) return found;
-      if (due <= this.#client.now()) await this.#client.transact("write", () => this.#promote(), signal);
+      if (due <= this.#client.now())
+        await this.#client.transact("write", () => promote(this.#client, this.#log(), this.#client.now()), signal);
       return due;
     });
   }
@@ -53,10 +54,6 @@ class LogReader {
     const log = findLog(this.#client, this.#request.topic);
     if (log?.id !== this.log.id) throw notFound(this.#request.topic);
     return log;
-  }
-
-  #promote(): void {
-    promote(this.#client, this.#log(), this.#client.now());
   }
 
   #look(max: number, to: number): { found: Handed[]; due: number } {

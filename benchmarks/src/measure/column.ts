@@ -1,5 +1,6 @@
 import type { Account } from "./account.ts";
 import type { Messages } from "./messages.ts";
+import type { Workload } from "./workload.ts";
 
 /** Where a backend is for one run. */
 export interface Site {
@@ -13,31 +14,6 @@ export interface Site {
   readonly folder: string;
   /** `stored`: published first, consumed later. `live`: only who listens receives, so consuming alone can't be measured. */
   readonly delivery: "stored" | "live";
-}
-
-/** What is published, how, and for how long: one file in workloads/. */
-export interface Workload {
-  readonly name: string;
-  /** Bytes of a body, at least 16. */
-  readonly size: number;
-  /** Most messages in one measurement; fewer where they would take longer than `roundMs`. */
-  readonly count: number;
-  /** Different ordering keys; 0 for messages without a key. */
-  readonly keys: number;
-  /** Publishes under way at once, in messages. */
-  readonly inFlight: number;
-  /** Messages in one call of a batch API. */
-  readonly batch: number;
-  /** Handlers at once. */
-  readonly concurrency: number;
-  /** Messages that lie in the topic before those that are measured; published, not consumed by the measured group. */
-  readonly backlog: number;
-  /** Topics that messages are spread over, publishing only. */
-  readonly topics: number;
-  /** How long one measurement aims to take, ms. */
-  readonly roundMs: number;
-  readonly warmUpMs: number;
-  readonly latency: { readonly perSecond: number; readonly ms: number } | null;
 }
 
 /** tuned, naive: the plain client. sdk: brokerkit as applications use it. ladder: what each layer adds. floor: core without a backend. */

@@ -1,7 +1,4 @@
-import type { Workload } from "./column.ts";
-
-const MOST = 65_536;
-const POOL_BYTES = 64 * 2 ** 20;
+import { poolOf, type Workload } from "./workload.ts";
 
 /** The number in a body's first four bytes. */
 export function indexOf(body: Uint8Array): number {
@@ -24,8 +21,7 @@ export class Messages {
   constructor({ size, keys }: Pick<Workload, "size" | "keys">) {
     this.size = Math.max(16, size);
     this.keys = keys;
-    let limit = MOST;
-    while (limit > 64 && limit * this.size > POOL_BYTES) limit /= 2;
+    const limit = poolOf(this.size);
     this.limit = limit;
     this.#mask = limit - 1;
     const all = Buffer.alloc(limit * this.size, "brokerkit ");

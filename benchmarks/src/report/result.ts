@@ -1,5 +1,6 @@
-import type { Kind, Verified, Workload } from "../measure/column.ts";
+import type { Kind, Verified } from "../measure/column.ts";
 import type { Delays } from "../measure/percentiles.ts";
+import type { Workload } from "../measure/workload.ts";
 import type { Machine } from "../run/machine.ts";
 import type { Installed } from "../run/packages.ts";
 import type { Round, SlowRun } from "../worker/protocol.ts";

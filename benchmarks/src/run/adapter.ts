@@ -3,7 +3,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import type { Native, RunningSite, SiteRecipe, Verified, Workload } from "../measure/column.ts";
+import type { Native, RunningSite, SiteRecipe, Verified } from "../measure/column.ts";
+import { fitted, type Workload } from "../measure/workload.ts";
 import type { ColumnResult, CurveResult, NativeResult, Result, Run } from "../report/result.ts";
 import { perSecond, summaryOf } from "../report/statistics.ts";
 import { buildPackages, coldStarts } from "./cold.ts";
@@ -72,7 +73,7 @@ const isOurs = (name: string): boolean => name === "brokerkit" || name.startsWit
 
 function settingOf({ options, pinning, log }: Session, running: RunningSite, what: Workload): Setting {
   const settle = running.settle ?? (async () => {});
-  return { site: running.site, workload: what, pinning, stallMs: options.quick ? QUICK_STALL_MS : STALL_MS, settle, log };
+  return { site: running.site, workload: fitted(what), pinning, stallMs: options.quick ? QUICK_STALL_MS : STALL_MS, settle, log };
 }
 
 async function runWorkload(session: Session, recipe: SiteRecipe, running: RunningSite, what: Workload, built: boolean): Promise<Run> {

@@ -1,7 +1,8 @@
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import type { Site, Workload } from "../measure/column.ts";
+import type { Site } from "../measure/column.ts";
+import type { Workload } from "../measure/workload.ts";
 import type { Found } from "./discover.ts";
 import { interleaved } from "./interleave.ts";
 import type { Pinning } from "./pinning.ts";

@@ -1,7 +1,8 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import type { Column, Native, SiteRecipe, Workload } from "../measure/column.ts";
+import type { Column, Native, SiteRecipe } from "../measure/column.ts";
+import type { Workload } from "../measure/workload.ts";
 import type { Target } from "../report/targets.ts";
 
 const COLUMNS = fileURLToPath(new URL("../columns/", import.meta.url));

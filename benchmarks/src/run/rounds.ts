@@ -1,5 +1,6 @@
-import type { Site, Workload } from "../measure/column.ts";
+import type { Site } from "../measure/column.ts";
 import type { Delays } from "../measure/percentiles.ts";
+import type { Workload } from "../measure/workload.ts";
 import { perSecond, summaryOf } from "../report/statistics.ts";
 import { ClientProcess } from "../worker/client.ts";
 import type { Round } from "../worker/protocol.ts";

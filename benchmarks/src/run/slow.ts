@@ -1,4 +1,5 @@
-import type { Site, Workload } from "../measure/column.ts";
+import type { Site } from "../measure/column.ts";
+import type { Workload } from "../measure/workload.ts";
 import { ClientProcess } from "../worker/client.ts";
 import type { SlowRun } from "../worker/protocol.ts";
 import type { Found } from "./discover.ts";

@@ -1,21 +1,11 @@
-import type { Broker, Delivery, Subscription, Topic, TopicDefinition } from "brokerkit";
+import type { Delivery, Subscription, Topic, TopicDefinition } from "brokerkit";
 import type { Account } from "../measure/account.ts";
-import type { Consumer, Session, Verified, Workload } from "../measure/column.ts";
-import type { Messages } from "../measure/messages.ts";
+import type { Consumer, Session, Verified } from "../measure/column.ts";
+import { Messages } from "../measure/messages.ts";
 import { windowed } from "../measure/window.ts";
-import type { Style } from "./style.ts";
+import type { SdkWiring } from "./wiring.ts";
 
 const GROUP = "bench";
-
-export interface SdkWiring {
-  readonly broker: Broker;
-  readonly style: Style;
-  readonly workload: Workload;
-  /** Nothing is stored: broadcast instead of a group. */
-  readonly live: boolean;
-  /** Not imported at the top: a cold start begins before brokerkit is loaded. */
-  readonly define: typeof import("brokerkit").defineTopic;
-}
 
 /** brokerkit as an application uses it, over whatever backend the broker has. */
 export class SdkSession implements Session {
@@ -38,8 +28,14 @@ export class SdkSession implements Session {
   async create(): Promise<void> {
     const { broker, live, workload } = this.#wiring;
     if (live) return;
-    if (workload.topics > 1) await broker.provision(this.#definitions);
-    else await this.#topic.createGroup(GROUP);
+    if (workload.topics === 1) {
+      await this.#topic.createGroup(GROUP);
+      return;
+    }
+    await broker.provision(this.#definitions);
+    // A handle looks at its topic before its first publish, which is not what a curve over topics is about.
+    const messages = new Messages({ size: workload.size, keys: 0 });
+    await windowed(0, this.#topics.length, workload.inFlight, 1, (index) => this.#publishOne(messages, index));
   }
 
   get #topic(): Topic {

@@ -3,7 +3,7 @@ import type { Delivery, Subscription, Topic } from "brokerkit";
 import type { Verified } from "../measure/column.ts";
 import { Messages } from "../measure/messages.ts";
 import { windowed } from "../measure/window.ts";
-import type { SdkWiring } from "./session.ts";
+import type { SdkWiring } from "./wiring.ts";
 
 const KEYS = 16;
 const WINDOW = 256;

@@ -1,9 +1,10 @@
 import { Account } from "../measure/account.ts";
-import type { Consumer, Session, Site, Verified, Workload } from "../measure/column.ts";
+import type { Consumer, Session, Site, Verified } from "../measure/column.ts";
 import { Messages } from "../measure/messages.ts";
 import { collectGarbage, type Measure, metered } from "../measure/meter.ts";
 import { openLoop } from "../measure/open-loop.ts";
 import { type Delays, delaysOf } from "../measure/percentiles.ts";
+import type { Workload } from "../measure/workload.ts";
 import type { Round, Tasks } from "./protocol.ts";
 
 const FIRST_COUNT = 50;

@@ -1,7 +1,8 @@
 // A cold start, in a process of its own: loads a column's client, connects, publishes one message, and prints how long that took.
 import { pathToFileURL } from "node:url";
-import type { Column, Site, Workload } from "../measure/column.ts";
+import type { Column, Site } from "../measure/column.ts";
 import { Messages } from "../measure/messages.ts";
+import type { Workload } from "../measure/workload.ts";
 
 const { path, site, workload, topic } = JSON.parse(process.argv[2] ?? "{}") as {
   readonly path: string;

@@ -1,6 +1,7 @@
-import type { Site, Verified, Workload } from "../measure/column.ts";
+import type { Site, Verified } from "../measure/column.ts";
 import type { Measure } from "../measure/meter.ts";
 import type { Delays } from "../measure/percentiles.ts";
+import type { Workload } from "../measure/workload.ts";
 
 /** One round of one column: what is stored is consumed afterwards; `live` publishes and consumes at once. */
 export interface Round {

@@ -24,8 +24,10 @@ async function proxied(t: Context): Promise<Proxied & { readonly direct: OwnSite
 }
 
 const server = (site: OwnSite): NonNullable<OwnSite["broker"]> => defined(site.broker, "a server of this case's own");
+/** The long schedule, for a run of its own. */
+const chaos = process.env["BROKERKIT_CHAOS"] === "1";
 /** A stop that outlasts what the backend gives a member to answer. */
-const stopMs = (t: Context): number => 1.5 * (leases(t.capabilities) ? t.capabilities.lease.ms : 1_500);
+const stopMs = (t: Context): number => (chaos ? 30_000 : 1.5 * (leases(t.capabilities) ? t.capabilities.lease.ms : 1_500));
 const RESUME_MS = 10_000;
 
 /** Everything readable on the topic, by a new group or a replay. */
@@ -38,7 +40,7 @@ async function stored(t: Context, site: OwnSite, name: string, group: string | u
 }
 
 function deep(states: string, id: string, one: Omit<Case, "id" | "states" | "alone">): Case {
-  return { id, states, alone: true, limitMs: 80_000, ...one };
+  return { id, states, alone: true, limitMs: chaos ? 170_000 : 80_000, ...one };
 }
 
 export const faults: readonly Case[] = [
@@ -132,6 +134,9 @@ export const faults: readonly Case[] = [
         const { site, proxy } = await proxied(t);
         const trial = new Trial(t, site);
         const consumer = await trial.consumer();
+        // Beside the group, a reader that shares with nobody and misses nothing either.
+        if (t.capabilities.delivery.broadcast === "at-least-once")
+          await trial.consumer({ group: undefined, concurrency: 50, handlerMs: 0 });
         const producer = await trial.producer();
         for (let round = 0; round < 6; round += 1) {
           const goal = producer.confirmed + 300;

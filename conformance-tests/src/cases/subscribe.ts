@@ -108,6 +108,25 @@ export const subscribe: readonly Case[] = [
     },
   },
   {
+    id: "subscribe/members-of-one-broker",
+    states: "Two members on one connection share like any others; when one closes, the other goes on with everything.",
+    requires: hasGroups,
+    async run(t) {
+      const topic = (await t.connect()).topic(t.topic());
+      const sink = new Sink();
+      const one = await sink.join(topic, { ...t.way(), concurrency: 4 }, () => pass(2));
+      await sink.join(topic, { ...t.way(), concurrency: 4 }, () => pass(2));
+      const key = (n: number): string | undefined => (t.capabilities.message.key ? `k${n % 31}` : undefined);
+      await publishMany(topic, many(100), key);
+      await sink.reaches(50);
+      await one.close();
+      await publishMany(topic, many(200).slice(100), key);
+      await sink.reaches(200, t.patience);
+      await sink.rests();
+      eachOnce(sink.payloads, many(200), "handled by the two");
+    },
+  },
+  {
     id: "subscribe/two-groups-each-all",
     states: "Two groups of a topic each get everything, and a broadcast subscriber beside them too.",
     requires: hasGroups,

@@ -44,6 +44,7 @@ export class DeliverLine {
   readonly #handling: Handling;
   readonly #window: Window;
   readonly #alarm: Alarm;
+  readonly #end: Alarm;
   readonly #stopped = new AbortController();
   readonly #quiet: (() => void)[] = [];
   #asked = 0;
@@ -64,9 +65,11 @@ export class DeliverLine {
     this.#window = new Window(
       this.#clock,
       (options.manual ? 1 : this.#concurrency) * (options.batch?.max ?? 1),
-      options.topic.capabilities.hold.maxUnacked,
+      // Where the bound is a shard's, the shard alone pauses.
+      options.topic.capabilities.hold.scope === "shard" ? undefined : options.topic.capabilities.hold.maxUnacked,
     );
     this.#alarm = new Alarm(this.#clock, () => this.#ring());
+    this.#end = new Alarm(this.#clock, () => this.#giveUpClosing());
     const { topic, group, from } = options;
     this.#backlog = new Backlog(options.batch, (entry) => entry.state === "waiting");
     this.#copies = new Copies({
@@ -98,12 +101,8 @@ export class DeliverLine {
       },
       room: () => this.#room(),
       accept: (deliveries) => this.#accept(deliveries),
-      cut: (reason) => {
-        if (group !== undefined) this.#ownership.loseShard(undefined, reason);
-      },
-      state: (state) => {
-        this.#reconnecting = state === "reconnecting";
-      },
+      cut: (reason) => this.#ownership.loseShard(undefined, reason),
+      state: (state) => void (this.#reconnecting = state === "reconnecting"),
       died,
     });
     this.#ownership = new Ownership({
@@ -117,13 +116,16 @@ export class DeliverLine {
       told: (deliveries, shard, reason) => {
         this.#backlog.forget((entry) => entry.state === "lost");
         this.#emit({ type: "lost", shard, reason, deliveries });
+        this.#pump();
       },
       settled: () => {
         this.#wake();
         this.#hush();
       },
       stop: this.#stopped.signal,
-      retryable: (error) => fromDriver(wiring.connection.driver, error, { adapter: wiring.adapter, doing: "acknowledge" }).retryable,
+      errorOf: (error) =>
+        fromDriver(wiring.connection.driver, error, { adapter: wiring.adapter, doing: "acknowledge", topic: options.topic.name }),
+      refused: died,
     });
     this.#handling = new Handling(
       {
@@ -137,10 +139,10 @@ export class DeliverLine {
         },
         given: (entry, reason, error) => this.#giveUp(entry, reason, error),
         left: (entry) => this.#backlog.leave(entry),
-        timedOut: ({ id, attempt }) => this.#emit({ type: "timeout", id, attempt, timeoutMs: options.timeoutMs }),
+        timedOut: ({ id, attempt }) => this.#emit({ type: "timeout", id, attempt: attempt - 1, timeoutMs: options.timeoutMs }),
         over: (messages) => {
           this.#window.handled(messages);
-          // Nothing of it could be decoded, so whoever asked still waits.
+          // No handler got any of it, so whoever asked still waits.
           if (messages === 0) this.#demand++;
           this.#pump();
           this.#hush();
@@ -196,21 +198,28 @@ export class DeliverLine {
     await bounded(this.#feed.stop());
     await bounded(this.#ownership.handBack(this.#backlog.drain()));
     if (this.#options.manual) this.#handling.abandon("the stream was closed");
-    const timer = this.#clock.timer(Math.max(0, deadline - this.#clock.monotonic()), () => {
-      this.#handling.abandon("the close deadline passed");
-      this.#stopped.abort();
-      this.#hush();
-    });
+    this.#end.at(deadline);
     while (!this.#stopped.signal.aborted && this.#handling.size + this.#copies.pending > 0) {
       await new Promise<void>((resolve) => this.#quiet.push(resolve));
     }
     await bounded(this.#ownership.flush());
-    timer.cancel();
+    this.#end.cancel();
     await bounded(this.#ownership.handBack(this.#ownership.all()));
     this.#stopped.abort();
     this.#alarm.cancel();
     this.#ownership.stop();
     await bounded(this.#feed.leave());
+  }
+
+  /** Closing, if it is under way, ends at this time already. */
+  hurry(deadline: number): void {
+    if (this.#closing) this.#end.at(deadline);
+  }
+
+  #giveUpClosing(): void {
+    this.#handling.abandon("the close deadline passed");
+    this.#stopped.abort();
+    this.#hush();
   }
 
   // ---- receive
@@ -222,7 +231,7 @@ export class DeliverLine {
     // A stream's user may hold what it likes unsettled; what nobody has asked for is what counts.
     const wanted = manual
       ? this.#window.ahead(this.#demand * (batch?.max ?? 1), size)
-      : this.#window.room(owned - (size - available) - held, owned, this.#ownership.bytes);
+      : this.#window.room(owned - (size - available) - held - this.#ownership.recorded, owned, this.#ownership.bytes);
     this.#asked = this.#paused || this.#closing ? 0 : Math.min(wanted, topic.capabilities.receive.maxRecords);
     return this.#asked;
   }
@@ -234,8 +243,7 @@ export class DeliverLine {
     for (const wire of deliveries) {
       const lane = order === "none" ? undefined : order === "topic" ? "" : wire.key === undefined ? undefined : laneOf(wire.key);
       const entry = new Entry(wire, idOf(wire, topic.wire), lane, now);
-      this.#ownership.add(entry);
-      if (!this.#closing) this.#backlog.add(entry);
+      if (this.#ownership.add(entry) && !this.#closing) this.#backlog.add(entry);
     }
     if (!idle) this.#window.settle();
     else if (deliveries.length >= this.#asked) this.#window.starved();

@@ -73,6 +73,10 @@ export class Run {
   deadline: number;
   /** The handler has returned, or its time was over: what it settles now comes too late. */
   over = false;
+  /** Everything of it has been decoded and looked at. */
+  decoded = false;
+  /** The handler was called: interceptors may keep it from that. */
+  handed = false;
   previous: Run | undefined = undefined;
   next: Run | undefined = undefined;
   #controller: AbortController | undefined;

@@ -20,8 +20,8 @@ export interface HandlingWiring {
   readonly given: (entry: Entry, reason: string, error: unknown) => void;
   /** Its lane may go on. */
   readonly left: (entry: Entry) => void;
-  readonly timedOut: (view: DeliveryView<unknown>) => void;
-  /** A run is over: there is room for another. */
+  readonly timedOut: (entry: Entry) => void;
+  /** A run is over: there is room for another. `messages`: how many of it a handler got. */
   readonly over: (messages: number) => void;
 }
 
@@ -55,6 +55,7 @@ export class Handling implements Verdicts {
     const payloads: unknown[] = [];
     for (const entry of entries) {
       entry.state = "running";
+      entry.runs++;
       const payload = decodePayload(this.#options.topic, entry.wire.body);
       payloads.push(payload);
       slow ||= payload instanceof Promise;
@@ -67,6 +68,7 @@ export class Handling implements Verdicts {
   // ---- trace, interceptors, handler
   #handle(run: Run, payloads: readonly unknown[]): void {
     if (run.over) return;
+    run.decoded = true;
     for (let n = 0; n < run.entries.length; n++) {
       const entry = run.entries[n] as Entry;
       const payload = payloads[n];
@@ -75,30 +77,39 @@ export class Handling implements Verdicts {
         this.#wiring.left(entry);
         continue;
       }
-      const attempt = entry.attempt;
-      entry.runs++;
       if (payload instanceof Undecodable) this.#wiring.given(entry, payload.reason, payload.error);
-      else run.views.push(deliveryView(this.#options.topic.name, entry, run, payload, attempt, this));
+      else run.views.push(deliveryView(this.#options.topic.name, entry, run, payload, entry.attempt - 1, this));
     }
     if (run.views.length === 0) return this.#finish(run, undefined);
     let outcome: void | PromiseLike<void>;
     try {
-      outcome = deliverTrace.hasSubscribers ? this.#traced(run) : intercepted(this.#interceptors, run.views, this.#options.handler);
+      outcome = deliverTrace.hasSubscribers ? this.#traced(run) : this.#call(run);
     } catch (error) {
       return this.#finish(run, { error });
     }
-    if (this.#options.manual) return;
-    if (outcome === undefined || outcome === null || typeof outcome.then !== "function") return this.#finish(run, undefined);
+    if (outcome === undefined || outcome === null || typeof outcome.then !== "function") return this.#returned(run);
     outcome.then(
-      () => this.#finish(run, undefined),
+      () => this.#returned(run),
       (error: unknown) => this.#finish(run, { error }),
     );
   }
 
+  #call(run: Run): void | PromiseLike<void> {
+    return intercepted(this.#interceptors, run.views, (views) => {
+      run.handed = true;
+      return this.#options.handler(views);
+    });
+  }
+
   #traced(run: Run): Promise<void> {
-    const { topic, group, handler } = this.#options;
+    const { topic, group } = this.#options;
     const context = { adapter: this.#wiring.adapter, topic: topic.name, group, messages: run.views };
-    return deliverTrace.tracePromise(async () => intercepted(this.#interceptors, run.views, handler), context);
+    return deliverTrace.tracePromise(async () => this.#call(run), context);
+  }
+
+  /** A stream's run goes on in the hands of whoever pulled it. */
+  #returned(run: Run): void {
+    if (!(this.#options.manual && run.handed)) this.#finish(run, undefined);
   }
 
   /** A run is over: returned, thrown, or out of time. What its handler settles from now on comes too late. */
@@ -106,6 +117,11 @@ export class Handling implements Verdicts {
     if (run.over) return;
     this.#end(run);
     const failed: Entry[] = [];
+    // Its time was over before it was decoded.
+    for (const entry of run.decoded ? [] : run.entries) {
+      if (entry.state === "running") failed.push(entry);
+      else this.#wiring.left(entry);
+    }
     for (const { entry, verdict } of run.views) {
       if (entry.state !== "running") this.#wiring.left(entry);
       else if (verdict !== undefined) this.#apply(entry, verdict);
@@ -116,7 +132,7 @@ export class Handling implements Verdicts {
       }
     }
     if (failed.length > 0) this.#wiring.failed(failed, failure?.error, undefined, true);
-    this.#wiring.over(run.views.length);
+    this.#wiring.over(run.handed ? run.views.length : 0);
   }
 
   #end(run: Run): void {
@@ -157,7 +173,7 @@ export class Handling implements Verdicts {
     if (run.over || run.views.some((view) => view.verdict === undefined && view.entry.state !== "lost")) return;
     this.#end(run);
     for (const { entry } of run.views) if (entry.state === "lost") this.#wiring.left(entry);
-    this.#wiring.over(run.views.length);
+    this.#wiring.over(run.handed ? run.views.length : 0);
   }
 
   // ---- ownership, time, end
@@ -185,7 +201,7 @@ export class Handling implements Verdicts {
     const text = `A handler of "${topic.name}" has not returned within ${timeoutMs} ms.`;
     const error = new BrokerError("TIMEOUT", text, { details: undefined, topic: topic.name });
     run.abort(error);
-    for (const view of run.views) this.#wiring.timedOut(view);
+    for (const entry of run.entries) if (entry.state === "running") this.#wiring.timedOut(entry);
     this.#finish(run, { error });
   }
 

@@ -24,6 +24,7 @@ export class RunningSubscription implements Subscription {
   #closing: Promise<void> | undefined;
   #cause: BrokerError | undefined;
   #isClosed = false;
+  #started = false;
   #unfollow: (() => void) | undefined;
   #created = true;
 
@@ -43,8 +44,9 @@ export class RunningSubscription implements Subscription {
       subscription.#created = await subscription.#line.start();
     } catch (error) {
       subscription.#ended();
-      throw error;
+      throw subscription.#cause ?? (host.closing() ? host.connection.closedError() : error);
     }
+    subscription.#started = true;
     if (!subscription.#created && options.from.kind !== "latest") {
       host.telemetry.emit({ type: "from-not-used", topic: options.topic.name, group: options.group });
     }
@@ -108,6 +110,7 @@ export class RunningSubscription implements Subscription {
 
   close(o: { deadlineMs?: number | undefined } = {}): Promise<void> {
     checkNumber("deadlineMs", o.deadlineMs, 0);
+    if (o.deadlineMs !== undefined) this.#line.hurry(this.#host.clock.monotonic() + o.deadlineMs);
     this.#closing ??= this.#drain(o.deadlineMs ?? DEFAULTS["close.deadlineMs"]);
     return this.#closing;
   }
@@ -124,6 +127,7 @@ export class RunningSubscription implements Subscription {
   }
 
   #ended(): void {
+    if (this.#isClosed) return;
     this.#isClosed = true;
     this.#unfollow?.();
     this.#host.keepalive.release();
@@ -132,9 +136,11 @@ export class RunningSubscription implements Subscription {
 
   /** Ends by itself: running handlers are told at once. Whoever does not handle `closed` learns of it by the process ending. */
   async die(error: BrokerError): Promise<void> {
-    if (this.#closing !== undefined) return;
+    if (this.#closing !== undefined || this.#cause !== undefined) return;
     this.#host.telemetry.emit({ type: "subscription-failed", topic: this.#options.topic.name, group: this.#options.group, error });
     this.#cause = error;
+    // Nobody has it yet: `start` refuses, once there is something to leave.
+    if (!this.#started) return;
     this.#closing = this.#drain(0);
     await this.#closing;
   }

@@ -1,4 +1,4 @@
-import { driverError, type Retention, type WireLag, type WireStart } from "brokerkit/driver";
+import { driverError, type Retention, type TopicInfo, type WireLag, type WireStart } from "brokerkit/driver";
 import type { Client } from "../client.ts";
 import { notFound } from "../errors.ts";
 import { findLog, type Log, promote, saveLog } from "./append.ts";
@@ -32,6 +32,13 @@ const REMAINS = [
   "DELETE FROM logs WHERE id = ?1",
 ];
 
+/** Makes a topic unless it is there. */
+export function ensureTopic(sql: Client, topic: string, retention: Retention | undefined): "created" | "existing" {
+  if (findLog(sql, topic) !== undefined) return "existing";
+  newLog(sql, topic, retention);
+  return "created";
+}
+
 /** Makes a group unless it is there, in the caller's transaction. */
 export function ensureGroup(sql: Client, topic: string, name: string, from: WireStart): { group: GroupRow; created: boolean } {
   const log = topicLog(sql, topic);
@@ -50,7 +57,7 @@ function place(sql: Client, log: Log, group: number, to: WireStart): void {
   if (loss !== undefined) sql.run(SET_LOSS, group, loss.first, loss.last, loss.missing);
 }
 
-export function newLog(
+function newLog(
   sql: Client,
   topic: string | null,
   { ms = null, bytes = null, compact = false }: { [K in keyof Retention]: Retention[K] | null } = {},
@@ -83,6 +90,14 @@ function forget(sql: Client, logs: readonly number[], groups: readonly GroupRow[
     for (const where of ["claims WHERE grp", "losses WHERE grp", "groups WHERE id"]) sql.run(`DELETE FROM ${where} = ?1`, id);
   }
   for (const id of logs) sql.run("UPDATE logs SET topic = NULL WHERE id = ?1", id);
+}
+
+export function describeTopic(sql: Client, topic: string): TopicInfo | undefined {
+  const log = findLog(sql, topic);
+  if (log === undefined) return undefined;
+  const groups = sql.all<{ name: string }>("SELECT name FROM groups WHERE log = ?1 ORDER BY name", log.id);
+  const retention = { ms: log.keepMs ?? undefined, bytes: log.keepBytes ?? undefined, compact: log.compact === 1 };
+  return { partitions: 1, retention, groups: groups.map(({ name }) => name) };
 }
 
 /** Deletes a topic with its groups. */

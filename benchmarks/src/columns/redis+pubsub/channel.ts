@@ -1,7 +1,8 @@
 import type { Account } from "../../measure/account.ts";
-import type { Consumer, Session, Workload } from "../../measure/column.ts";
+import type { Consumer, Session } from "../../measure/column.ts";
 import { indexOf, type Messages } from "../../measure/messages.ts";
 import { windowed } from "../../measure/window.ts";
+import type { Workload } from "../../measure/workload.ts";
 
 /** What a channel's columns need of a client. */
 export interface ChannelClient {

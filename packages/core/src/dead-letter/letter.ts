@@ -54,8 +54,18 @@ export function letterRecord(death: Death): WireRecord {
     header(H.cycle, String(cycle)),
   ];
   if (error !== undefined) {
-    own.push(header(H.errorName, error instanceof Error ? error.name : typeof error));
-    own.push(header(H.errorMessage, error instanceof Error ? error.message : String(error)));
+    own.push(
+      header(
+        H.errorName,
+        said(() => (error instanceof Error ? error.name : typeof error)),
+      ),
+    );
+    own.push(
+      header(
+        H.errorMessage,
+        said(() => (error instanceof Error ? error.message : error)),
+      ),
+    );
   }
   if (wire.place !== undefined) own.push(header(H.place, wire.place));
   // A null body would be a tombstone of the dead topic itself.
@@ -168,6 +178,15 @@ export function renamed(record: WireRecord): WireRecord {
 }
 
 const EMPTY = new Uint8Array(0);
+
+/** Anything can be thrown, also what can't be read as text: that must not keep a letter from being written. */
+function said(read: () => unknown): string {
+  try {
+    return String(read());
+  } catch {
+    return "unreadable";
+  }
+}
 
 function header(name: string, value: string): WireHeader {
   return [name, Buffer.from(value.slice(0, MAX_TEXT).replace(/[\r\n\0]+/g, " "))];

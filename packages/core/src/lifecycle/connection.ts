@@ -93,9 +93,10 @@ export class Connection {
     this.#state = "closed";
     this.#closing.abort();
     this.#back?.reject(this.closedError());
-    await this.#opening?.catch(() => {});
+    const until = this.#clock.monotonic() + CLOSE_MS;
+    if (this.#opening !== undefined) await settleBy(this.#clock, until, this.#opening);
     const closing = this.#driver?.close();
-    if (closing !== undefined) await settleBy(this.#clock, this.#clock.monotonic() + CLOSE_MS, closing);
+    if (closing !== undefined) await settleBy(this.#clock, until, closing);
   }
 
   closedError(): BrokerError {

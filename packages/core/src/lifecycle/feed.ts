@@ -3,6 +3,7 @@ import type { Subscription, SubscriptionEvents } from "../driver/driver.ts";
 import type { Cut, Place, ShardId, WireDelivery, WireStart } from "../driver/wire.ts";
 import { BrokerError, fromDriver } from "../errors.ts";
 import { timeoutSignal } from "../primitives/abort.ts";
+import { settleBy } from "../primitives/race.ts";
 import { sleep } from "../primitives/sleep.ts";
 import type { Connection } from "./connection.ts";
 
@@ -28,6 +29,8 @@ export interface FeedWiring {
 const SUBSCRIBE_MS = 15_000;
 const WAIT_MS = 30_000;
 const SHORTEST_PAUSE_MS = 25;
+/** How long a driver may take over what a dead link keeps it from. */
+const LEAVE_MS = 3_000;
 
 /** One driver subscription kept alive: subscribes, receives while there is room, subscribes again after the link broke. */
 export class Feed {
@@ -70,8 +73,14 @@ export class Feed {
 
   /** Leaves: what was acknowledged is made durable, and the driver's subscription goes. */
   async leave(): Promise<void> {
-    await this.#subscription?.flush().catch(() => {});
-    await this.#subscription?.close().catch(() => {});
+    const { clock } = this.#wiring;
+    if (this.#subscription !== undefined) await settleBy(clock, clock.monotonic() + LEAVE_MS, this.#subscription.flush());
+    await this.#abandon();
+  }
+
+  async #abandon(): Promise<void> {
+    const { clock } = this.#wiring;
+    if (this.#subscription !== undefined) await settleBy(clock, clock.monotonic() + LEAVE_MS, this.#subscription.close());
   }
 
   async #subscribe(from: WireStart): Promise<Subscription> {
@@ -136,7 +145,7 @@ export class Feed {
       state("reconnecting");
       if (tries === 0) cut(error.message);
       if (error.code === "UNAVAILABLE" || error.code === "TIMEOUT") connection.failed(error);
-      await this.#subscription?.close().catch(() => {});
+      await this.#abandon();
       await sleep(this.#wiring.clock, Math.min(2_000, SHORTEST_PAUSE_MS * 2 ** tries), this.#stopping.signal);
       if (this.#stopping.signal.aborted) return false;
       try {

@@ -137,9 +137,10 @@ export class DeliveryLanes<T extends LanedDelivery> {
     for (const lane of this.#lanes.values()) {
       const out = lane.queue.filter((item) => !drop(item));
       if (lane.out === 0) this.#available -= out.length;
-      dropped.push(...out);
-      if (lane.queue.length === 0 && lane.out === 0) this.#close(lane);
+      for (const item of out) dropped.push(item);
+      if (lane.queue.length === 0 && lane.out === 0) this.#lanes.delete(lane.key);
     }
+    this.#ready.filter((entry) => !(entry instanceof Lane) || entry.queue.length > 0);
     this.#waiting -= dropped.length;
     return dropped;
   }
@@ -156,10 +157,5 @@ export class DeliveryLanes<T extends LanedDelivery> {
     }
     this.#available += lane.queue.length;
     this.#ready.push(lane);
-  }
-
-  #close(lane: Lane<T>): void {
-    this.#lanes.delete(lane.key);
-    this.#ready.filter((entry) => entry !== lane);
   }
 }

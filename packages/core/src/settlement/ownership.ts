@@ -24,8 +24,9 @@ export interface OwnershipWiring {
   readonly lost: (entry: Entry, was: Entry["state"]) => void;
   readonly told: (entries: number, shard: string, reason: string) => void;
   readonly settled: () => void;
-  /** An error of the backend may go away by itself. */
-  readonly retryable: (error: unknown) => boolean;
+  readonly errorOf: (error: unknown) => BrokerError;
+  /** A log that can't be acknowledged any more: whatever else is handled would be handled again. */
+  readonly refused: (error: BrokerError) => void;
   /** No further tries. */
   readonly stop: AbortSignal;
 }
@@ -37,6 +38,8 @@ export class Ownership {
   readonly #settler: Settler;
   readonly #leases: Leases<Entry>;
   readonly #hold: ShardHold | undefined;
+  /** What a driver gives out under these came too late: their ownership is over. */
+  readonly #lostShards = new WeakSet<Shard>();
   #bytes = 0;
 
   constructor(wiring: OwnershipWiring) {
@@ -46,6 +49,8 @@ export class Ownership {
       ack: (deliveries) => this.#side().ack(deliveries),
       over: (entry, verdict) => {
         if (verdict === "settled") this.#over(entry);
+        // The head of a log stands for its shard.
+        else if (wiring.unit === "prefix") this.loseShard(entry.wire.shard, "somebody else owns it");
         else this.lose([entry], "somebody else owns it");
       },
       failed: (error) => this.#ackFailed(error),
@@ -76,15 +81,23 @@ export class Ownership {
     return this.#settler.pending;
   }
 
+  /** Handled and acknowledged behind a gap: owned, but nobody's work any more. */
+  get recorded(): number {
+    return this.#settler.recorded;
+  }
+
   get bytes(): number {
     return this.#bytes;
   }
 
-  add(entry: Entry): void {
+  /** False: it came after its shard was lost. */
+  add(entry: Entry): boolean {
+    if (this.#lostShards.has(entry.wire.shard)) return false;
     this.#owned.add(entry);
     this.#bytes += entry.bytes;
     if (!this.#wiring.broadcast) this.#settler.delivered(entry);
     this.#hold?.added(entry.wire.shard.id);
+    return true;
   }
 
   /** A shard, or all there is, waits for what is held. */
@@ -111,8 +124,10 @@ export class Ownership {
     return this.#wiring.broadcast ? Promise.resolve(true) : this.#leases.extend(entry, ms);
   }
 
-  /** All of one ownership (`undefined`: all there is). */
+  /** All of one ownership (`undefined`: all there is). Broadcast readers lose nothing: what they have got nobody gets again. */
   loseShard(shard: Shard | undefined, reason: string): void {
+    if (this.#wiring.broadcast) return;
+    if (shard !== undefined) this.#lostShards.add(shard);
     this.lose(
       [...this.#owned].filter((entry) => shard === undefined || entry.wire.shard === shard),
       reason,
@@ -138,11 +153,10 @@ export class Ownership {
 
   /** Gives back what will not be handled here, in order and without counting a failure. */
   async handBack(entries: readonly Entry[]): Promise<void> {
-    const items = entries
-      .filter((entry) => entry.state !== "lost" && entry.state !== "over" && entry.state !== "settling")
-      .map((entry) => ({ delivery: entry.wire, delayMs: 0, failures: entry.failures }));
-    for (const entry of entries) {
-      if (entry.state === "lost" || entry.state === "over" || entry.state === "settling") continue;
+    const given = new Set(entries);
+    const back = this.all().filter((entry) => given.has(entry) && entry.state !== "settling");
+    const items = back.map((entry) => ({ delivery: entry.wire, delayMs: 0, failures: entry.failures }));
+    for (const entry of back) {
       entry.state = "lost";
       this.#disown(entry);
     }
@@ -166,8 +180,11 @@ export class Ownership {
 
   /** An ack met an error: worth another try while the link can come back and the delivery is ours. */
   async #ackFailed(error: unknown): Promise<"again" | "lost"> {
-    const { retryable, stop, clock } = this.#wiring;
-    if (stop.aborted || !retryable(error)) return "lost";
+    const { errorOf, refused, unit, stop, clock } = this.#wiring;
+    if (stop.aborted) return "lost";
+    const met = errorOf(error);
+    if (!met.retryable && unit === "prefix") refused(met);
+    if (!met.retryable) return "lost";
     await sleep(clock, ACK_PAUSE_MS, stop);
     return "again";
   }

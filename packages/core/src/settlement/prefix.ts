@@ -16,6 +16,11 @@ export class PrefixTracker {
   readonly #tracks = new Map<Shard, Track>();
   readonly #settled = new Set<Entry>();
 
+  /** Settled ones that wait behind a gap. */
+  get recorded(): number {
+    return this.#settled.size;
+  }
+
   delivered(entry: Entry): void {
     const track = this.#tracks.get(entry.wire.shard);
     if (track !== undefined) track.order.push(entry);

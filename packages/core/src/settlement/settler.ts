@@ -37,6 +37,11 @@ export class Settler {
     return this.#taken - this.#answered;
   }
 
+  /** Settled ones that need no more but the head to move. */
+  get recorded(): number {
+    return this.#prefix?.recorded ?? 0;
+  }
+
   /** A delivery has come in; logs need to know their order. */
   delivered(entry: Entry): void {
     this.#prefix?.delivered(entry);
