@@ -37,7 +37,10 @@ export const capabilities: Readonly<Record<"sqlite", Capabilities>> = deepFreeze
   },
 });
 
-export const features = {
+type Everything = { readonly [K in keyof Features]: true };
+
+/** The boolean view of the record above; literal, so that types know it. */
+export const features: Everything = Object.freeze({
   groups: true,
   replay: true,
   seek: true,
@@ -45,4 +48,4 @@ export const features = {
   delay: true,
   keyOrder: true,
   atLeastOnce: true,
-} as const satisfies Features;
+});

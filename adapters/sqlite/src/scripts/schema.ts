@@ -9,7 +9,7 @@ const SCHEMA_VERSION = 1;
  * A message's `pos` is `log << 44 | seq`: one integer that is the row's key, so that a log is a range of it. 2^44 messages a log,
  * 2^19 logs a file. Beyond 2^53 JavaScript's numbers are not exact, so `pos` is made and taken apart in SQL only.
  */
-export const SEQ_MASK = 2 ** 44 - 1;
+export const SEQ_MASK: number = 2 ** 44 - 1;
 export const MAX_LOG: number = 2 ** 19 - 1;
 
 /**
