@@ -28,10 +28,12 @@ const COMMANDS = /** @type {Record<string, (rest: string[]) => string[][]>} */ (
   build: (rest) => [[...RUN, "tools/build.ts", ...rest]],
   generate: (rest) => [
     [...RUN, "tools/generate-adapters.ts", ...rest],
+    [...RUN, "conformance-tests/src/matrix.ts"],
     [...RUN, "tools/docs.ts"],
   ],
   pack: (rest) => [[...RUN, "tools/pack.ts", ...rest]],
   conformance: (rest) => [[...RUN, "tools/test.ts", "--conformance", ...rest]],
+  chaos: (rest) => [[...RUN, "tools/test.ts", "--conformance", "--chaos", ...rest]],
   brokers: (rest) => [[...RUN, "conformance-tests/src/brokers/cli.ts", ...rest]],
   bench: (rest) => [[...RUN, "--expose-gc", "benchmarks/src/main.ts", ...rest]],
   node: (rest) => [[...RUN, ...rest]],

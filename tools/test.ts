@@ -1,4 +1,5 @@
 // The test run, `npm test`: two lanes side by side. One looks at the code and at the packages as users get them, the other runs the tests.
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { loadChecks, runChecks, runStatic, STATIC_STEPS } from "./lanes/checks.ts";
 import { Report, thrown } from "./lanes/report.ts";
@@ -9,7 +10,8 @@ import { adapterNames, ROOT } from "./workspace.ts";
 
 const USAGE = `npm test                         everything
 npm test -- --only NAME          one part (may be repeated); what follows goes to vitest, such as -t "a name"
-npm run conformance -- ADAPTER   one adapter's tests`;
+npm run conformance -- ADAPTER   one adapter's tests; with --record the run is kept in docs/data/support, from which docs/support.md is made
+npm run chaos -- ADAPTER         the same with the long fault schedule (stops of 30 s); takes many minutes`;
 
 interface Chosen {
   readonly steps: readonly string[];
@@ -29,7 +31,11 @@ async function choose(argv: readonly string[]): Promise<Chosen | string> {
   const everything: Chosen = { steps, checks, truth: true, tests: all, rest: [] };
 
   if (values.conformance === true) {
-    const [adapter, ...rest] = argv.filter((argument) => argument !== "--conformance" && argument !== "--");
+    // Read by the suite in the test processes.
+    if (argv.includes("--record")) process.env["BROKERKIT_RECORD"] = join(ROOT, "docs/data/support");
+    if (argv.includes("--chaos")) process.env["BROKERKIT_CHAOS"] = "1";
+    const own = new Set(["--conformance", "--record", "--chaos", "--"]);
+    const [adapter, ...rest] = argv.filter((argument) => !own.has(argument));
     const adapters = adapterNames(ROOT).filter((name) => all.includes(name));
     if (adapter === undefined || !adapters.includes(adapter))
       return `which adapter? npm run conformance -- ${adapters.join(" | ") || "(none has tests)"}`;

@@ -60,6 +60,29 @@ function proof({ counts }: Report): string {
   ]);
 }
 
+/** What the measured figures mean; cases name them. */
+const MEASURED: Readonly<Record<string, string>> = {
+  publish10kMs: "10,000 publishes at once, all confirmed: ms",
+  delay1000Ms: "a message with a delay of 1,000 ms came after: ms",
+  nackDelay700Ms: "a message given back for 700 ms came again after: ms",
+  redeliveryAfterLeaseMs: "what a dead member held went to another after (lease of the test run): ms",
+  resumedAfterMs: "work resumed after a cut link was back: ms",
+  prefetchWithConcurrency4: "messages owned by a member with 4 handlers that hang, of a backlog of 3,000",
+  slowConsumerMiB: "memory that a handler 100 times slower than the producer costs, with a backlog of 80 MB: MiB",
+  killUnsettled: "publishes/deliveries unsettled at each kill -9 of the server",
+  killRecoveryMs: "work resumed after a kill -9, at the latest: ms",
+  killLost: "lost over five kills",
+  killDuplicates: "delivered again over five kills",
+  stopRecoveryMs: "work resumed after the server stood still: ms",
+  cutsRecoveryMs: "work resumed after every connection was cut, at the latest: ms",
+  cutsDuplicates: "delivered again over six cuts of every connection",
+  consumerKilledDuplicates: "delivered again after two members were killed",
+  zombieDuplicates: "delivered again after a member was frozen past its lease",
+  storm100Ms: "100 clients cut off at once, all back and publishing: ms",
+  lostCounted: "lost over three interruptions, as reported by brokerkit",
+  lostTruly: "lost over three interruptions, as the checker found",
+};
+
 const COLUMNS: readonly (readonly [string, (report: Report) => string])[] = [
   ["backend", (report) => `\`${report.adapter}\``],
   ["delivery", delivery],
@@ -91,7 +114,7 @@ function versions(report: Report): string {
 export function supportPage(reports: readonly Report[]): string {
   const details = reports.map((report) => {
     const gaps = Object.entries(report.cases).filter(([, text]) => text.startsWith("gap"));
-    const measured = Object.entries(report.measured).map(([name, value]) => [name, String(value)]);
+    const measured = Object.entries(report.measured).map(([name, value]) => [MEASURED[name] ?? name, String(value)]);
     return [
       `## ${report.adapter}`,
       "",

@@ -53,9 +53,10 @@ export async function makeReport(run: Run): Promise<Report> {
   };
 }
 
-/** JSON has no Infinity, and most records hold one. */
+/** JSON has no Infinity, and most records hold one. Short lists stand on one line, as the formatter wants them. */
 export function reportText(report: Report): string {
-  return `${JSON.stringify(report, (_, value: unknown) => (value === Number.POSITIVE_INFINITY ? "Infinity" : value), 2)}\n`;
+  const text = JSON.stringify(report, (_, value: unknown) => (value === Number.POSITIVE_INFINITY ? "Infinity" : value), 2);
+  return `${text.replace(/\[\n\s+([^[\]{}]*?)\n\s+\]/g, (_, items: string) => `[${items.replace(/,\n\s+/g, ", ")}]`)}\n`;
 }
 
 /** Writes `<folder>/<adapter>.json`; answers its path. */

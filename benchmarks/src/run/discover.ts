@@ -4,6 +4,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Column, Native, SiteRecipe } from "../measure/column.ts";
 import type { Workload } from "../measure/workload.ts";
 import type { Target } from "../report/targets.ts";
+import { adapterFolders, harnessSite } from "./harness-site.ts";
 
 const COLUMNS = fileURLToPath(new URL("../columns/", import.meta.url));
 const SDK = fileURLToPath(new URL("../sdk/", import.meta.url));
@@ -26,12 +27,19 @@ export interface Curve {
   readonly with?: Partial<Workload>;
 }
 
-/** What can be measured: every folder of columns/. */
+/** What can be measured: every adapter, with columns of its own or without. */
 export function adapters(): string[] {
-  return readdirSync(COLUMNS, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
-    .map((entry) => entry.name)
-    .sort();
+  return [...adapterFolders().keys()].sort();
+}
+
+/** Files of an adapter's folder here; none where it has no columns of its own. */
+function ownFiles(adapter: string, pattern: RegExp): string[] {
+  const folder = join(COLUMNS, adapter);
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder)
+    .filter((name) => pattern.test(name))
+    .sort()
+    .map((name) => join(folder, name));
 }
 
 async function load(path: string): Promise<Found> {
@@ -41,22 +49,22 @@ async function load(path: string): Promise<Found> {
 
 /** The columns of an adapter: its own first, then brokerkit's. */
 export async function columnsOf(adapter: string): Promise<Found[]> {
-  const own = readdirSync(join(COLUMNS, adapter)).filter((name) => /^(raw|core)-.+\.ts$/.test(name));
   const sdk = readdirSync(SDK).filter((name) => SDK_COLUMN.test(name));
   // default before batch: the order of the table.
   const order = (name: string): string => (name === "batch.ts" ? "default.ts+" : name);
   const sorted = sdk.sort((a, b) => (order(a) < order(b) ? -1 : 1));
-  return Promise.all([...own.sort().map((name) => join(COLUMNS, adapter, name)), ...sorted.map((name) => join(SDK, name))].map(load));
+  return Promise.all([...ownFiles(adapter, /^(raw|core)-.+\.ts$/), ...sorted.map((name) => join(SDK, name))].map(load));
 }
 
 export async function sitesOf(adapter: string): Promise<readonly SiteRecipe[]> {
-  const { sites } = (await import(pathToFileURL(join(COLUMNS, adapter, "site.ts")).href)) as { readonly sites: readonly SiteRecipe[] };
-  return sites;
+  const [path] = ownFiles(adapter, /^site\.ts$/);
+  if (path === undefined) return [await harnessSite(adapter)];
+  return ((await import(pathToFileURL(path).href)) as { readonly sites: readonly SiteRecipe[] }).sites;
 }
 
 export async function nativesOf(adapter: string): Promise<readonly Native[]> {
-  const files = readdirSync(join(COLUMNS, adapter)).filter((name) => /^native-.+\.ts$/.test(name));
-  const modules = files.map((name) => import(pathToFileURL(join(COLUMNS, adapter, name)).href) as Promise<{ readonly native: Native }>);
+  const files = ownFiles(adapter, /^native-.+\.ts$/);
+  const modules = files.map((path) => import(pathToFileURL(path).href) as Promise<{ readonly native: Native }>);
   return (await Promise.all(modules)).map(({ native }) => native);
 }
 

@@ -370,7 +370,8 @@ export const faults: readonly Case[] = [
         await worker.reaches((counts) => counts.received > before + 50, "the thawed member to work again", RESUME_MS + 10_000);
         check(producer.inDoubt === 0, "no publish was touched");
         // What reached the frozen member's buffer goes to others late: within a process that is out of order, between members it must not be.
-        await trial.judge(t.capabilities.keyOrder === "members" ? {} : { order: "none" });
+        const verdict = await trial.judge(t.capabilities.keyOrder === "members" ? {} : { order: "none" });
+        t.measure("zombieDuplicates", `${verdict.duplicates.count} of at most ${verdict.duplicates.bound}`);
       },
     },
   ),

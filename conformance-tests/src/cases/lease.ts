@@ -119,6 +119,31 @@ export const lease: readonly Case[] = [
     },
   },
   {
+    id: "lease/expired-not-started",
+    states: "A process that stood still past its lease starts no handler for what it had buffered: that is somebody else's by now.",
+    requires: all(leases, (c) => c.redelivery.counted !== "none"),
+    alone: true,
+    async run(t) {
+      const { topic, sink } = await stage(t, {}, (message) => {
+        if (message.payload !== "m-0" || message.attempt > 1) return;
+        // Nothing of this process runs meanwhile, neither timers nor extensions.
+        const end = now() + 1.5 * t.capabilities.lease.ms;
+        while (now() < end);
+      });
+      await publishMany(topic, many(6));
+      await until(() => sink.facts.filter((fact) => fact.attempt > 1).length >= 1, "a redelivery after the stand-still", t.patience);
+      await sink.sees(many(6), t.patience);
+      const buffered = sink.facts[0]?.payload === "m-0" ? sink.facts.slice(1) : sink.facts;
+      const held = new Set(buffered.filter((fact) => fact.attempt === 1).map((fact) => fact.payload));
+      const again = new Set(sink.facts.filter((fact) => fact.attempt > 1).map((fact) => fact.payload));
+      equal(
+        [...held].filter((payload) => again.has(payload)),
+        [],
+        "messages that were handled from the expired buffer and delivered again",
+      );
+    },
+  },
+  {
     id: "lease/extend-only-owned",
     states: "extend counts only for the owner: a member past its lease answers lost, and takes nothing back from the one that owns it now.",
     requires: extendable,

@@ -60,8 +60,9 @@ export class BrokerHandle implements Broker {
     this.#requires = requires;
     const clock = source.clock ?? systemClock;
     this.#clock = clock;
+    const keepalive = new Keepalive();
     const telemetry = new Telemetry(() => this.#name, options.logger);
-    this.#connection = new Connection(source.name, source.load, clock, {
+    this.#connection = new Connection(source.name, source.load, clock, keepalive, {
       opened: (adapter, capabilities) => this.#opened(adapter, capabilities),
       narrowed: (before, after) => firstNarrowing(before, after),
       down: (error, attempt) => {
@@ -76,7 +77,7 @@ export class BrokerHandle implements Broker {
         for (const subscription of this.#subscriptions) void subscription.die(error);
       },
     });
-    this.#wiring = new Wiring(() => this.#name, this.#connection, clock, telemetry, options, {
+    this.#wiring = new Wiring(() => this.#name, this.#connection, { clock, keepalive, telemetry }, options, {
       opened: (subscription) => void this.#subscriptions.add(subscription),
       closed: (subscription) => void this.#subscriptions.delete(subscription),
       closing: () => this.#closing !== undefined,
@@ -216,7 +217,7 @@ class Wiring implements TopicWiring, SubscriptionHost {
   readonly telemetry: Telemetry;
   readonly options: Options;
   readonly interceptors: readonly Interceptor[];
-  readonly keepalive = new Keepalive();
+  readonly keepalive: Keepalive;
   readonly provisioning: Provisioning;
   readonly publish: PublishLine;
   readonly opened: SubscriptionHost["opened"];
@@ -225,11 +226,18 @@ class Wiring implements TopicWiring, SubscriptionHost {
   readonly tap: WiringEvents["tap"];
   readonly #name: () => string;
 
-  constructor(name: () => string, connection: Connection, clock: Clock, telemetry: Telemetry, options: Options, events: WiringEvents) {
+  constructor(
+    name: () => string,
+    connection: Connection,
+    tools: { readonly clock: Clock; readonly keepalive: Keepalive; readonly telemetry: Telemetry },
+    options: Options,
+    events: WiringEvents,
+  ) {
     this.#name = name;
     this.connection = connection;
-    this.clock = clock;
-    this.telemetry = telemetry;
+    this.clock = tools.clock;
+    this.keepalive = tools.keepalive;
+    this.telemetry = tools.telemetry;
     this.options = options;
     this.interceptors = options.use ?? [];
     this.opened = events.opened;

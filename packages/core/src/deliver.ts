@@ -9,7 +9,7 @@ import { Window } from "./flow/window.ts";
 import { Handling } from "./handling.ts";
 import type { Connection } from "./lifecycle/connection.ts";
 import { Feed } from "./lifecycle/feed.ts";
-import { dataLoss } from "./lifecycle/loss.ts";
+import { subscriberLoss } from "./lifecycle/loss.ts";
 import type { Interceptor } from "./options.ts";
 import { Backlog } from "./ordering/backlog.ts";
 import { Alarm } from "./primitives/alarm.ts";
@@ -62,16 +62,14 @@ export class DeliverLine {
     this.#options = options;
     this.#clock = wiring.clock;
     this.#concurrency = options.concurrency;
-    this.#window = new Window(
-      this.#clock,
-      (options.manual ? 1 : this.#concurrency) * (options.batch?.max ?? 1),
-      // Where the bound is a shard's, the shard alone pauses.
-      options.topic.capabilities.hold.scope === "shard" ? undefined : options.topic.capabilities.hold.maxUnacked,
-    );
+    const { topic, group, from } = options;
+    const { hold, settle, lease } = topic.capabilities;
+    // Where the bound is a shard's, that shard alone pauses.
+    const most = hold.scope === "shard" ? undefined : hold.maxUnacked;
+    this.#window = new Window(this.#clock, (options.manual ? 1 : this.#concurrency) * (options.batch?.max ?? 1), most);
     this.#alarm = new Alarm(this.#clock, () => this.#ring());
     this.#end = new Alarm(this.#clock, () => this.#giveUpClosing());
-    const { topic, group, from } = options;
-    this.#backlog = new Backlog(options.batch, (entry) => entry.state === "waiting");
+    this.#backlog = new Backlog(options.batch, (entry, now) => this.#ownership.owns(entry, now));
     this.#copies = new Copies({
       clock: this.#clock,
       topic: topic.wire,
@@ -102,15 +100,17 @@ export class DeliverLine {
       room: () => this.#room(),
       accept: (deliveries) => this.#accept(deliveries),
       cut: (reason) => this.#ownership.loseShard(undefined, reason),
-      state: (state) => void (this.#reconnecting = state === "reconnecting"),
+      state: (state) => {
+        this.#reconnecting = state === "reconnecting";
+      },
       died,
     });
     this.#ownership = new Ownership({
       clock: this.#clock,
       broadcast: group === undefined,
-      unit: topic.capabilities.settle.unit,
-      lease: topic.capabilities.lease,
-      hold: topic.capabilities.hold,
+      unit: settle.unit,
+      lease,
+      hold,
       side: () => this.#feed.subscription,
       lost: (entry, was) => this.#lost(entry, was),
       told: (deliveries, shard, reason) => {
@@ -118,10 +118,7 @@ export class DeliverLine {
         this.#emit({ type: "lost", shard, reason, deliveries });
         this.#pump();
       },
-      settled: () => {
-        this.#wake();
-        this.#hush();
-      },
+      settled: () => this.#wake(),
       stop: this.#stopped.signal,
       errorOf: (error) =>
         fromDriver(wiring.connection.driver, error, { adapter: wiring.adapter, doing: "acknowledge", topic: options.topic.name }),
@@ -133,10 +130,7 @@ export class DeliverLine {
         clock: this.#clock,
         interceptors: wiring.interceptors,
         ownership: this.#ownership,
-        failed: (entries, error, delayMs, together) => {
-          if (together && entries.length > 1 && options.batch?.onThrow === "split") this.#split(entries);
-          else this.#failed(entries, error, delayMs);
-        },
+        failed: (...run) => this.#failed(...run),
         given: (entry, reason, error) => this.#giveUp(entry, reason, error),
         left: (entry) => this.#backlog.leave(entry),
         timedOut: ({ id, attempt }) => this.#emit({ type: "timeout", id, attempt: attempt - 1, timeoutMs: options.timeoutMs }),
@@ -164,8 +158,7 @@ export class DeliverLine {
 
   /** What goes on by itself at this point of time; what waits for its next attempt, or behind that, does not count. */
   get busy(): number {
-    const startable = this.#paused ? 0 : this.#backlog.available;
-    return this.#handling.size + this.#copies.pending + this.#ownership.settling + startable;
+    return this.#handling.size + this.#copies.pending + this.#ownership.settling + (this.#paused ? 0 : this.#backlog.available);
   }
 
   set concurrency(concurrency: number) {
@@ -219,7 +212,7 @@ export class DeliverLine {
   #giveUpClosing(): void {
     this.#handling.abandon("the close deadline passed");
     this.#stopped.abort();
-    this.#hush();
+    for (const resolve of this.#quiet.splice(0)) resolve();
   }
 
   // ---- receive
@@ -281,8 +274,9 @@ export class DeliverLine {
     this.#backlog.split(entries);
   }
 
-  #failed(entries: readonly Entry[], error: unknown, delayMs: number | undefined): void {
-    const { retry, group, deadLetter } = this.#options;
+  #failed(entries: readonly Entry[], error: unknown, delayMs: number | undefined, together: boolean): void {
+    const { retry, group, deadLetter, batch } = this.#options;
+    if (together && entries.length > 1 && batch?.onThrow === "split") return this.#split(entries);
     const again: Entry[] = [];
     let pause = 0;
     for (const entry of entries) {
@@ -306,7 +300,7 @@ export class DeliverLine {
     this.#alarm.at(this.#backlog.due);
   }
 
-  // ---- dead letter
+  // ---- dead letter, or dropped
   #giveUp(entry: Entry, reason: string, error: unknown): void {
     const { group, deadLetter } = this.#options;
     if (group !== undefined && deadLetter === "keep") {
@@ -327,8 +321,8 @@ export class DeliverLine {
   // ---- settle
   /** No longer ours. A running handler keeps its lane until it returns or its time is over. */
   #lost(entry: Entry, was: Entry["state"]): void {
-    if (was === "waiting") this.#backlog.leave(entry);
-    else if (was === "running") this.#handling.lost(entry);
+    if (was === "running") this.#handling.lost(entry);
+    else if (was === "waiting" || was === "buffered") this.#backlog.leave(entry);
   }
 
   #dataLoss(shard: ShardId, from: Place | undefined, to: Place | undefined, missing: number | undefined): void {
@@ -337,9 +331,7 @@ export class DeliverLine {
     const level = group === undefined ? topic.capabilities.delivery.broadcast : topic.capabilities.delivery.group;
     // Where losing is what the backend promises, it is counted and reported, and no reason to stop.
     if (onDataLoss === "skip" || level === "at-most-once") return;
-    const reader = group === undefined ? "this reader" : `group "${group}"`;
-    const hint = 'Subscribe with onDataLoss: "skip" to go on behind them.';
-    this.#died(dataLoss({ adapter: this.#wiring.adapter, topic: topic.name, reader, from, to, hint }));
+    this.#died(subscriberLoss(this.#wiring.adapter, topic.name, group, from, to));
   }
 
   /** Due retries, filled batches, handlers out of time: one timer for all. */

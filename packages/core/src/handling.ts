@@ -201,7 +201,7 @@ export class Handling implements Verdicts {
     const text = `A handler of "${topic.name}" has not returned within ${timeoutMs} ms.`;
     const error = new BrokerError("TIMEOUT", text, { details: undefined, topic: topic.name });
     run.abort(error);
-    for (const entry of run.entries) if (entry.state === "running") this.#wiring.timedOut(entry);
+    for (const entry of run.entries) this.#wiring.timedOut(entry);
     this.#finish(run, { error });
   }
 

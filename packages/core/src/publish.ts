@@ -1,7 +1,8 @@
 import { Batcher } from "./batching/batcher.ts";
 import { Deadlines } from "./batching/deadlines.ts";
-import { aborted, checkVerdict, givenUp, timedOut } from "./batching/outcomes.ts";
+import { aborted, checkVerdict, givenUp, neverEntered, timedOut } from "./batching/outcomes.ts";
 import { Pending } from "./batching/pending.ts";
+import { Turns, type Waiting } from "./batching/turns.ts";
 import { checkFinal, checkPublish } from "./capability/publishable.ts";
 import { encodeHeaders } from "./codec/headers.ts";
 import { encodeKey } from "./codec/key.ts";
@@ -16,7 +17,6 @@ import { DEFAULTS, type Interceptor, type PublishOptions } from "./options.ts";
 import { PublishLanes } from "./ordering/publish-lanes.ts";
 import { newId } from "./primitives/ids.ts";
 import type { Keepalive } from "./primitives/keepalive.ts";
-import { before } from "./primitives/race.ts";
 import { backoffMs } from "./retry/backoff.ts";
 import { publishTrace } from "./telemetry/events.ts";
 
@@ -35,9 +35,7 @@ export interface PublishWiring {
   readonly tap: (topic: BoundTopic, record: WireRecord) => void;
 }
 
-/**
- * THE PUBLISH LINE: check, interceptors, trace, encode, lane, batch, retry, driver. The only file that knows this order.
- */
+/** THE PUBLISH LINE: check, interceptors, trace, encode, lane, batch, retry, driver. The only file that knows this order. */
 export class PublishLine {
   readonly #wiring: PublishWiring;
   readonly #clock: Clock;
@@ -47,10 +45,9 @@ export class PublishLine {
   readonly #pending: Deadlines;
   readonly #lanes: PublishLanes<Pending>;
   readonly #batcher: Batcher<Pending>;
-  /** Per topic: the last publish that is still on its way to the lanes, so that slow preparation keeps the order of the calls. */
-  readonly #turns = new Map<BoundTopic, Promise<unknown>>();
+  /** On their way to the lanes; one line per topic, so that slow preparation keeps the order of the calls. */
+  readonly #turns: Turns;
   readonly #idle: (() => void)[] = [];
-  #preparing = 0;
   /** New publishes are refused. */
   #closed = false;
   /** Retries are over too. */
@@ -64,17 +61,26 @@ export class PublishLine {
     this.#pending = new Deadlines(wiring.clock, (item) =>
       item.fail(timedOut(wiring.adapter, item.record.target.topic, item.inDoubt, item.trouble)),
     );
+    this.#turns = new Turns(wiring.clock, (by) => {
+      if (by > 0) return wiring.keepalive.hold();
+      wiring.keepalive.release();
+      this.#settledOne();
+    });
     this.#lanes = new PublishLanes(() => this.#connection.capabilities.publish.order === "record");
     this.#batcher = new Batcher({
       limits: () => this.#connection.capabilities.publish,
-      admit: (item, batch) => (item.settled ? "drop" : this.#lanes.enter(item, batch) ? "take" : "parked"),
+      admit: (item, batch) => {
+        // Its caller has gone, or what may be its first copy has been forgotten.
+        if (item.doubt && this.#clock.monotonic() >= item.repeatUntil) item.fail(item.trouble as BrokerError);
+        return item.settled ? "drop" : this.#lanes.enter(item, batch) ? "take" : "parked";
+      },
       send: (items, batch) => this.#send(items, batch),
     });
   }
 
   /** Publishes that have not settled. */
   get unsettled(): number {
-    return this.#pending.size + this.#preparing;
+    return this.#pending.size + this.#turns.size;
   }
 
   /** Resolves when the backend has confirmed. */
@@ -92,10 +98,12 @@ export class PublishLine {
   /** Publishes a finished record of core's own (dead letter, requeue, redrive): lane, batch, retry. Also retried when in doubt. */
   publishRecord(record: WireRecord, lane: string | undefined, timeoutMs: number, signal?: AbortSignal): Promise<Receipt> {
     const deadline = this.#clock.monotonic() + timeoutMs;
-    const wait = this.#connection.ready();
+    const ready = this.#connection.ready();
     const place = lane && `${record.target.topic}\0${record.target.group ?? ""}\0${lane}`;
     const go = (): Promise<Receipt> => this.#enter(new Pending(record, place, deadline, true), signal);
-    return wait === undefined ? go() : wait.then(go);
+    return ready === undefined
+      ? go()
+      : this.#turns.take(record, this.#waiting(record.target.topic, ready, undefined, deadline, signal), go);
   }
 
   /** Resolves when nothing is waiting or under way. */
@@ -118,6 +126,7 @@ export class PublishLine {
     if (this.unsettled > 0) {
       const timer = this.#clock.timer(Math.max(0, deadline - this.#clock.monotonic()), () => {
         this.#ended = true;
+        this.#turns.giveUp();
         this.#pending.giveUp((item) => item.fail(givenUp(this.#wiring.adapter, item.record.target.topic, item.inDoubt)));
       });
       await this.flush();
@@ -155,29 +164,25 @@ export class PublishLine {
   /** Everything that may take time before encoding: connecting, provisioning, an async schema. At once where there is nothing to wait for. */
   #prepare(topic: BoundTopic, payload: unknown, options: PublishOptions, headers: PublishOptions["headers"]): Promise<Receipt> {
     const deadline = this.#clock.monotonic() + (options.timeoutMs ?? DEFAULTS["publish.timeoutMs"]);
-    const ready = topic.ready();
+    // First what may throw: nothing is under way yet.
     const verdict = topic.schema?.["~standard"].validate(payload);
-    const turn = this.#turns.get(topic);
-    if (ready === undefined && turn === undefined && !(verdict instanceof Promise)) {
-      checkVerdict(topic, verdict);
+    const ready = topic.ready();
+    const enter = (given: Awaited<typeof verdict>): Promise<Receipt> => {
+      checkVerdict(topic, given);
       return this.#enter(this.#encode(topic, payload, options, headers, deadline), options.signal);
-    }
-    this.#preparing++;
-    let entered: Promise<Receipt> | undefined;
-    const mine = (async () => {
-      const checked = Promise.all([ready, verdict]);
-      checked.catch(() => {});
-      await turn?.catch(() => {});
-      checkVerdict(topic, (await before(this.#clock, deadline, checked, () => timedOut(this.#wiring.adapter, topic.name, false)))[1]);
-      entered = this.#enter(this.#encode(topic, payload, options, headers, deadline), options.signal);
-      entered.catch(() => {});
-    })().finally(() => {
-      this.#preparing--;
-      if (this.#turns.get(topic) === mine) this.#turns.delete(topic);
-      this.#settledOne();
-    });
-    this.#turns.set(topic, mine);
-    return mine.then(() => entered as Promise<Receipt>);
+    };
+    if (ready === undefined && !(verdict instanceof Promise) && !this.#turns.has(topic)) return enter(verdict);
+    return this.#turns.take(topic, this.#waiting(topic.name, ready, verdict, deadline, options.signal), enter);
+  }
+
+  #waiting<V>(
+    topic: string,
+    ready: Promise<unknown> | undefined,
+    verdict: V | Promise<V>,
+    deadline: number,
+    signal: AbortSignal | undefined,
+  ): Waiting<V> {
+    return { ready, verdict, deadline, signal, error: neverEntered(this.#wiring.adapter, topic) };
   }
 
   // ---- encode: checks the final record again, after interceptors
@@ -255,6 +260,7 @@ export class PublishLine {
   // ---- driver
   async #send(items: Pending[], batch: object): Promise<void> {
     const call = new AbortController();
+    const since = this.#clock.monotonic();
     const records: WireRecord[] = new Array(items.length);
     let deadline = 0;
     for (let n = 0; n < items.length; n++) {
@@ -273,7 +279,7 @@ export class PublishLine {
       const result = results[n];
       item.sent = false;
       if (result?.ok === true) item.succeed(result.place, result.duplicate === true);
-      else this.#failed(item, result, again);
+      else this.#failed(item, result, since, again);
       if (!item.settled) continue;
       item.busy = false;
       this.#release(item);
@@ -292,10 +298,10 @@ export class PublishLine {
   }
 
   // ---- retry
-  #failed(item: Pending, result: Extract<PublishResult, { ok: false }> | undefined, again: Pending[]): void {
-    const driver = this.#connection.driver;
+  #failed(item: Pending, result: Extract<PublishResult, { ok: false }> | undefined, since: number, again: Pending[]): void {
+    const { driver, capabilities } = this.#connection;
     const inDoubt = result?.sent !== "no";
-    if (inDoubt) item.doubt = true;
+    if (inDoubt) item.doubted(since, capabilities.dedupe.windowMs);
     const error = fromDriver(driver, result?.error ?? new Error("the driver gave no result for this record"), {
       adapter: this.#wiring.adapter,
       doing: "publish to",
@@ -305,7 +311,7 @@ export class PublishLine {
     if (error.code === "UNAVAILABLE") this.#connection.failed(error);
     if (item.settled) return;
     // A second copy is harmless only where the backend drops it by its dedupeId, or where whoever reads it folds by id.
-    const mayRepeat = !inDoubt || item.foldable || this.#connection.capabilities.dedupe.windowMs > 0;
+    const mayRepeat = !inDoubt || item.foldable || capabilities.dedupe.windowMs > 0;
     // A full backend is the caller's to know of at once; a broken link is ours to wait for.
     const passing = error.code === "UNAVAILABLE" || error.code === "TIMEOUT";
     item.trouble = error;

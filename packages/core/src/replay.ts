@@ -85,13 +85,18 @@ export class CursorReader {
     await connection.ready();
     const bound = timeoutSignal(clock, OPEN_MS, this.#stop);
     try {
-      const request = { topic: this.#topic, from: this.#from, to: this.#to, follow: this.#follow };
-      this.#cursor = await connection.driver.replay(
+      // The end was fixed when it was first opened, however often the link breaks.
+      const to = this.#to ?? (this.#follow || this.#end === undefined ? undefined : { kind: "position" as const, cut: this.#end });
+      const request = { topic: this.#topic, from: this.#from, to, follow: this.#follow };
+      const cursor = await connection.driver.replay(
         { ...request, events: { dataLoss: (_, from, to) => this.#loss(from, to) } },
         bound.signal,
       );
+      this.#cursor = cursor;
+      // Closed while it opened.
+      if (this.#stop.aborted) await this.close();
       if (this.#from.kind === "position") for (const [shard, place] of this.#from.cut) this.#read.set(shard, place);
-      this.#end ??= this.#cursor.end;
+      this.#end ??= cursor.end;
       return this.#end;
     } finally {
       bound.done();
@@ -149,6 +154,7 @@ export class TopicReplay implements Replay<unknown> {
   #lost: BrokerError | undefined;
   #opening: Promise<CursorReader> | undefined;
   #iterated = false;
+  readonly #abort = (): void => void this.close();
 
   constructor(wiring: ReplayWiring, options: ReplayOptions) {
     this.#wiring = wiring;
@@ -156,7 +162,7 @@ export class TopicReplay implements Replay<unknown> {
     this.#key = options.key === undefined ? undefined : encodeKey(options.key);
     this.#end.promise.catch(() => {});
     this.#caughtUp.promise.catch(() => {});
-    options.signal?.addEventListener("abort", () => void this.close(), { once: true });
+    options.signal?.addEventListener("abort", this.#abort);
     if (options.signal?.aborted === true) void this.close();
   }
 
@@ -176,6 +182,7 @@ export class TopicReplay implements Replay<unknown> {
   async close(): Promise<void> {
     if (this.#stop.signal.aborted) return;
     this.#stop.abort();
+    this.#options.signal?.removeEventListener("abort", this.#abort);
     const text = `The replay of "${this.#options.topic.name}" was closed before it got there.`;
     const closed = new BrokerError("CLOSED", text, { details: undefined, topic: this.#options.topic.name });
     this.#end.reject(closed);

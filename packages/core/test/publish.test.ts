@@ -286,3 +286,28 @@ test("nothing leaves while the link is down, and all of it once it is back", asy
   await during;
   expect([calls.flat(), broker.health().connection]).toEqual([["before", "a", "b"], "connected"]);
 });
+
+test("in doubt for longer than the backend remembers: the caller decides", async () => {
+  let up = true;
+  const clock = new VirtualClock();
+  const { adapter, calls, context } = fakeAdapter({
+    publish: (batch, _signal, call) => (call === 1 ? batch.map(() => failure("UNAVAILABLE", "maybe")) : stored(batch)),
+    capabilities: (record) => ({ ...record, dedupe: { windowMs: 5_000 } }),
+    connect: async () => {
+      if (!up) throw driverError("UNAVAILABLE", "down");
+    },
+  });
+  const broker = new BrokerHandle({ name: "memory", load: () => adapter, clock }, {}, []);
+  open.push({ broker, clock });
+  const topic = (await broker.connect()).topic("t");
+  await topic.createGroup("warm");
+  const outcome = topic.publish(1, { timeoutMs: 60_000, id: "m" }).catch((error: unknown) => error);
+  await turn();
+  up = false;
+  context().down(driverError("UNAVAILABLE", "cut"));
+  await clock.advance(20_000);
+  up = true;
+  await clock.advance(20_000);
+  expect(await outcome).toMatchObject({ code: "UNAVAILABLE", inDoubt: true });
+  expect(calls.flat()).toEqual(["m"]);
+});

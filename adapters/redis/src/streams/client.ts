@@ -64,7 +64,13 @@ function refusedOnly(error: unknown): string {
  * A read that waits, for `ms` by this clock: the server's own looks at such times only ten times a second. An abort ends it from the
  * control connection, and closes its connection if that does not help.
  */
-export async function waiting<T>(session: Session, link: Link, signal: AbortSignal, ms: number, read: () => Promise<T>): Promise<T> {
+export async function waiting<T>(
+  session: Session,
+  link: Link,
+  stop: readonly AbortSignal[],
+  ms: number,
+  read: () => Promise<T>,
+): Promise<T> {
   let ended = false;
   const unblock = async (): Promise<unknown> => session.control().call(["CLIENT", "UNBLOCK", String(link.id)]);
   const timer = session.clock.timer(ms, () => void unblock().catch(() => {}));
@@ -77,14 +83,14 @@ export async function waiting<T>(session: Session, link: Link, signal: AbortSign
     if (!ended) link.destroy(unavailable("The server did not answer while a read was being ended."));
   };
   const onAbort = (): void => void interrupt();
-  signal.addEventListener("abort", onAbort, { once: true });
-  if (signal.aborted) onAbort();
+  for (const signal of stop) signal.addEventListener("abort", onAbort, { once: true });
+  if (stop.some((signal) => signal.aborted)) onAbort();
   try {
     return await read();
   } finally {
     ended = true;
     timer.cancel();
-    signal.removeEventListener("abort", onAbort);
+    for (const signal of stop) signal.removeEventListener("abort", onAbort);
   }
 }
 

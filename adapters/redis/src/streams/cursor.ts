@@ -11,9 +11,15 @@ import { END } from "./scripts/topic.ts";
 /** Bytes that one read should not exceed by much. */
 const READ_BYTES = 4_194_304;
 
-/** How many entries to ask for: fewer where entries are large. */
-export function countFor(max: number, averageBytes: number): string {
-  return String(averageBytes === 0 ? max : Math.min(max, Math.max(1, Math.floor(READ_BYTES / averageBytes))));
+/** How many entries to ask for: fewer where the last ones were large. */
+export function countFor(max: number, entryBytes: number): string {
+  return String(entryBytes * max <= READ_BYTES ? max : Math.max(1, Math.floor(READ_BYTES / entryBytes)));
+}
+
+/** What to expect of the next entries: the larger of the first and the last of these. */
+export function sizeOf(entries: readonly Entry[]): number {
+  const size = ([, fields]: Entry): number => fields.reduce((sum, field) => sum + field.length, 0);
+  return Math.max(size(entries[0] as Entry), size(entries.at(-1) as Entry));
 }
 
 type Events = Pick<SubscriptionEvents, "dataLoss">;
@@ -32,7 +38,7 @@ export class StreamReader {
   #link: Link | undefined;
   /** How many entries the stream was ever given up to `last`; −1 where that is not known. */
   #ordinal = -1;
-  #averageBytes = 0;
+  #entryBytes = 0;
 
   private constructor(session: Session, keys: TopicKeys, events: Events) {
     this.#session = session;
@@ -76,10 +82,10 @@ export class StreamReader {
   /** Up to `max` entries, none behind `until`. Waits until `deadline` (monotonic ms) unless there is an `until`. */
   async read(max: number, deadline: number, signal: AbortSignal, until?: string | undefined): Promise<EntryDelivery[]> {
     const { clock, longestBlockMs } = this.#session;
-    const stop = AbortSignal.any([signal, this.#leaving.signal]);
+    const stop = [signal, this.#leaving.signal];
     for (;;) {
       if (this.#link?.down !== undefined && !this.#leaving.signal.aborted) throw this.#link.down;
-      if (stop.aborted) return [];
+      if (stop.some((one) => one.aborted)) return [];
       const { entries, due, wake } = await this.#page(max, until ?? "+");
       if (entries.length > 0) return this.#deliver(entries);
       const longest = Math.min(deadline - clock.monotonic(), longestBlockMs);
@@ -93,7 +99,7 @@ export class StreamReader {
   async #page(max: number, until: string): Promise<Look & { readonly entries: readonly Entry[] }> {
     const link = this.#link as Link;
     const args = [this.last, String(this.#ordinal)];
-    const range = ["XRANGE", this.keys.stream, `(${this.last}`, until, "COUNT", countFor(max, this.#averageBytes)];
+    const range = ["XRANGE", this.keys.stream, `(${this.last}`, until, "COUNT", countFor(max, this.#entryBytes)];
     let [reply, entries] = (await link.transaction([evalsha(LOOK, this.keys.list, args), range])) as [Reply, Reply];
     if (unknownScript(reply)) reply = await link.script(LOOK, this.keys.list, args);
     if (reply === null) throw topicMissing(this.keys.stream);
@@ -103,22 +109,20 @@ export class StreamReader {
     return { ...look, entries: entries as never };
   }
 
-  async #block(max: number, ms: number, wake: string, signal: AbortSignal): Promise<readonly Entry[]> {
+  async #block(max: number, ms: number, wake: string, stop: readonly AbortSignal[]): Promise<readonly Entry[]> {
     const link = this.#link as Link;
     const { stream, wake: wakes } = this.keys;
-    const args = ["XREAD", "COUNT", countFor(max, this.#averageBytes), "BLOCK", String(ms), "STREAMS", stream, wakes, this.last, wake];
-    const read = await waiting(this.#session, link, signal, ms, () => link.call(args));
+    const args = ["XREAD", "COUNT", countFor(max, this.#entryBytes), "BLOCK", String(ms), "STREAMS", stream, wakes, this.last, wake];
+    const read = await waiting(this.#session, link, stop, ms, () => link.call(args));
     const streams = (read ?? []) as never as readonly (readonly [Buffer, readonly Entry[]])[];
     return streams.find(([name]) => name.toString() === stream)?.[1] ?? [];
   }
 
   #deliver(entries: readonly Entry[]): EntryDelivery[] {
-    let bytes = 0;
-    const deliveries = entries.map(([id, fields]) => {
-      for (const field of fields) bytes += field.length;
-      return new EntryDelivery(this.#shard, id.toString("latin1"), Number.POSITIVE_INFINITY, 0, 1, 0).read(fields);
-    });
-    this.#averageBytes = bytes / entries.length;
+    const deliveries = entries.map(([id, fields]) =>
+      new EntryDelivery(this.#shard, id.toString("latin1"), Number.POSITIVE_INFINITY, 0, 1, 0).read(fields),
+    );
+    this.#entryBytes = sizeOf(entries);
     this.last = (deliveries.at(-1) as EntryDelivery).entry;
     if (this.#ordinal >= 0) this.#ordinal += entries.length;
     return deliveries;

@@ -35,7 +35,8 @@ export function namesMessages(start: WireStart): boolean {
 /** −1, 0, 1. Ids are compared by their numbers; those of one length and one time as text. */
 export function compareIds(a: string, b: string): number {
   if (a === b) return 0;
-  const [x, y] = [a.indexOf("-"), b.indexOf("-")];
+  const x = a.indexOf("-");
+  const y = b.indexOf("-");
   if (x !== y) return x < y ? -1 : 1;
   if (a.length === b.length || a.slice(0, x) !== b.slice(0, y)) return a < b ? -1 : 1;
   return a.length < b.length ? -1 : 1;

@@ -12,7 +12,7 @@ import {
 import { type Arg, evalsha, type Link, type Reply, unknownScript, within } from "../client.ts";
 import { groupMissing, topicMissing } from "../errors.ts";
 import { bounded, fence, type Member, type Session, waiting } from "./client.ts";
-import { countFor, StreamReader } from "./cursor.ts";
+import { countFor, StreamReader, sizeOf } from "./cursor.ts";
 import { cutAt, MAIN, placeOf, RETRY } from "./mapping.ts";
 import { EntryDelivery } from "./scripts/entry.ts";
 import { placeGroup } from "./scripts/group.ts";
@@ -85,7 +85,7 @@ class GroupSubscription implements Subscription, Member {
   #closing: Promise<void> | undefined;
   #receiving: Promise<unknown> = Promise.resolve();
   #scanAt = 0;
-  #averageBytes = 0;
+  #entryBytes = 0;
   #inboxBusy = false;
   /** A delivery of ours was claimed again by ourselves, so a consumer's name alone no longer says which of the two is meant. */
   #exact = false;
@@ -142,24 +142,25 @@ class GroupSubscription implements Subscription, Member {
 
   async #receive(max: number, deadline: number, signal: AbortSignal): Promise<readonly WireDelivery[]> {
     const { clock, leaseMs, longestBlockMs } = this.#session;
-    const stop = AbortSignal.any([signal, this.#leaving.signal]);
+    const stop = [signal, this.#leaving.signal];
+    const over = (): boolean => stop.some((one) => one.aborted);
     for (let first = true; ; first = false) {
       if (this.#dead !== undefined) throw this.#dead;
       if (this.#ready.length > 0) return this.#ready.splice(0, max);
-      if (stop.aborted || (!first && clock.monotonic() >= deadline)) return [];
+      if (over() || (!first && clock.monotonic() >= deadline)) return [];
       const due = await this.#poll(max);
       if (this.#ready.length > 0 || this.#wakes.length > 0) continue;
       // Ownership is counted from before the read, so a read must not wait for long compared with the lease.
       const longest = Math.min(deadline - clock.monotonic(), leaseMs / 4, longestBlockMs);
       const block = Math.floor(due < 0 ? longest : Math.min(longest, due));
-      if (block >= 1 && !stop.aborted) await this.#block(max, block, stop);
+      if (block >= 1 && !over()) await this.#block(max, block, stop);
     }
   }
 
   #read(max: number, ...more: string[]): Arg[] {
     const { main, inbox, wake } = this.#keys;
     // COUNT holds for each stream.
-    const count = countFor(this.#inboxBusy ? Math.ceil(max / 2) : max, this.#averageBytes);
+    const count = countFor(this.#inboxBusy ? Math.ceil(max / 2) : max, this.#entryBytes);
     const streams = [main.stream, inbox.stream, wake, ">", ">", ">"];
     return ["XREADGROUP", "GROUP", this.group, this.#consumer, "COUNT", count, ...more, "STREAMS", ...streams];
   }
@@ -194,10 +195,10 @@ class GroupSubscription implements Subscription, Member {
   }
 
   /** A read that waits. The epoch, asked for behind it, tells whether the group was moved meanwhile. */
-  async #block(max: number, ms: number, signal: AbortSignal): Promise<void> {
+  async #block(max: number, ms: number, stop: readonly AbortSignal[]): Promise<void> {
     const [now, before] = [this.#session.clock.monotonic(), this.#epoch];
     const [read, answer] = await this.#ask((reader) =>
-      waiting(this.#session, reader, signal, ms, () =>
+      waiting(this.#session, reader, stop, ms, () =>
         Promise.all([
           reader.call(this.#read(max, "BLOCK", String(ms))).catch(unblocked),
           reader.script(NOTE, this.#keys.list, [this.group]),
@@ -224,22 +225,19 @@ class GroupSubscription implements Subscription, Member {
   }
 
   #accept(read: Reply, sentAt: number): void {
-    const { main, inbox } = this.#keys;
     this.#inboxBusy = false;
-    let [bytes, count] = [0, 0];
     for (const [stream, entries] of (read ?? []) as never as readonly (readonly [Buffer, readonly Entry[]])[]) {
       const name = stream.toString();
-      const id = name === main.stream ? MAIN : name === inbox.stream ? RETRY : undefined;
-      if (id === RETRY) this.#inboxBusy = true;
-      for (const [entry, fields] of entries) {
-        // A wake-up is no message: something falls due earlier than this reader thought.
-        if (id === undefined) this.#wakes.push(entry.toString());
-        else this.#add(id, entry, fields, 1, 0, sentAt);
-        for (const field of fields) bytes += field.length;
-        count++;
+      // A wake-up is no message: something falls due earlier than this reader thought.
+      if (name === this.#keys.wake) {
+        for (const [entry] of entries) this.#wakes.push(entry.toString());
+        continue;
       }
+      this.#inboxBusy ||= name !== this.#keys.main.stream;
+      this.#entryBytes = sizeOf(entries);
+      const id = name === this.#keys.main.stream ? MAIN : RETRY;
+      for (const [entry, fields] of entries) this.#add(id, entry, fields, 1, 0, sentAt);
     }
-    if (count > 0) this.#averageBytes = bytes / count;
   }
 
   #take(id: ShardId, claimed: readonly Claimed[], sentAt: number): void {

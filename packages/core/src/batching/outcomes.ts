@@ -40,6 +40,14 @@ export function givenUp(adapter: string, topic: string, inDoubt: boolean): Broke
   return failure("CLOSED", adapter, topic, "the broker was closed before the confirmation came", inDoubt, undefined);
 }
 
+/** Why a publish that waited before it was encoded waits no longer. */
+export function neverEntered(adapter: string, topic: string): (why: "late" | "aborted" | "closed", reason?: unknown) => BrokerError {
+  return (why, reason) => {
+    if (why === "late") return timedOut(adapter, topic, false);
+    return why === "aborted" ? aborted(adapter, topic, false, reason) : givenUp(adapter, topic, false);
+  };
+}
+
 function failure(
   code: "TIMEOUT" | "ABORTED" | "CLOSED",
   adapter: string,

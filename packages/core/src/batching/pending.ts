@@ -21,6 +21,8 @@ export class Pending {
   inside = false;
   /** Bytes of an earlier attempt may have been stored. */
   doubt = false;
+  /** Until when a second copy would be known as one (monotonic ms). */
+  repeatUntil = Number.POSITIVE_INFINITY;
   /** The caller has its answer. */
   settled = false;
   tries = 0;
@@ -50,6 +52,12 @@ export class Pending {
   /** It may have been stored. */
   get inDoubt(): boolean {
     return this.sent || this.doubt;
+  }
+
+  /** In doubt since `at`: it may be sent again while the backend remembers its `dedupeId`. */
+  doubted(at: number, windowMs: number): void {
+    if (!this.doubt && !this.foldable) this.repeatUntil = at + windowMs;
+    this.doubt = true;
   }
 
   /** The caller's promise; call once. */

@@ -4,6 +4,7 @@ import type { Driver } from "../driver/driver.ts";
 import { BrokerError, fromDriver } from "../errors.ts";
 import { timeoutSignal } from "../primitives/abort.ts";
 import { type Deferred, deferred } from "../primitives/deferred.ts";
+import type { Keepalive } from "../primitives/keepalive.ts";
 import { settleBy } from "../primitives/race.ts";
 import { sleep } from "../primitives/sleep.ts";
 
@@ -31,6 +32,7 @@ export class Connection {
   readonly #name: string;
   readonly #load: () => Adapter | Promise<Adapter>;
   readonly #clock: Clock;
+  readonly #keepalive: Keepalive;
   readonly #events: ConnectionEvents;
   #state: ConnectionState = "fresh";
   #driver: Driver | undefined;
@@ -40,10 +42,11 @@ export class Connection {
   #back: Deferred<void> | undefined;
   readonly #closing = new AbortController();
 
-  constructor(name: string, load: () => Adapter | Promise<Adapter>, clock: Clock, events: ConnectionEvents) {
+  constructor(name: string, load: () => Adapter | Promise<Adapter>, clock: Clock, keepalive: Keepalive, events: ConnectionEvents) {
     this.#name = name;
     this.#load = load;
     this.#clock = clock;
+    this.#keepalive = keepalive;
     this.#events = events;
   }
 
@@ -85,7 +88,9 @@ export class Connection {
     this.#state = "reconnecting";
     this.#back = deferred<void>();
     this.#back.promise.catch(() => {});
-    void this.#reconnect(error);
+    // There may be no socket at the moment, and whoever waits for the link must not find the process gone.
+    this.#keepalive.hold();
+    void this.#reconnect(error).finally(() => this.#keepalive.release());
   }
 
   async close(): Promise<void> {

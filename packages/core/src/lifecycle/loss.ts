@@ -19,3 +19,15 @@ export function dataLoss(loss: Loss): BrokerError<"DATA_LOSS"> {
   const text = `[${adapter}] Messages of "${topic}"${span} were gone before ${reader} had them: retention has passed. ${hint}`;
   return new BrokerError("DATA_LOSS", text, { details: { from, to }, adapter, topic });
 }
+
+/** The loss of a subscription; without a group it is a broadcast reader's. */
+export function subscriberLoss(
+  adapter: string,
+  topic: string,
+  group: string | undefined,
+  from: Place | undefined,
+  to: Place | undefined,
+): BrokerError<"DATA_LOSS"> {
+  const reader = group === undefined ? "this reader" : `group "${group}"`;
+  return dataLoss({ adapter, topic, reader, from, to, hint: 'Subscribe with onDataLoss: "skip" to go on behind them.' });
+}

@@ -17,14 +17,15 @@ export class Backlog<T extends Waiting> {
   readonly #lanes = new DeliveryLanes<T>();
   readonly #later = new Heap<readonly T[]>();
   readonly #due: (readonly T[])[] = [];
-  readonly #stillOurs: (item: T) => boolean;
+  readonly #ours: (item: T, now: number) => boolean;
   #held = 0;
   #solo = 0;
   #filling: number | undefined;
 
-  constructor(batch: BatchRule | undefined, stillOurs: (item: T) => boolean) {
+  /** `ours`: asked about each item when its turn has come; what is not may still say `leave`. */
+  constructor(batch: BatchRule | undefined, ours: (item: T, now: number) => boolean) {
     this.#batch = batch;
-    this.#stillOurs = stillOurs;
+    this.#ours = ours;
   }
 
   /** Nothing waits in the lanes: handlers would run dry. */
@@ -64,9 +65,21 @@ export class Backlog<T extends Waiting> {
       this.#due.push(items);
     }
     for (let items = this.#due.shift(); items !== undefined; items = this.#due.shift()) {
-      const ours = items.filter(this.#stillOurs);
+      const ours = this.#keep(items, now);
       if (ours.length > 0) return ours;
     }
+    for (let items = this.#next(now); items !== undefined; items = this.#next(now)) {
+      const ours = this.#keep(items, now);
+      if (ours.length > 0) return ours;
+    }
+    return undefined;
+  }
+
+  #keep(items: readonly T[], now: number): readonly T[] {
+    return items.every((item) => this.#ours(item, now)) ? items : items.filter((item) => this.#ours(item, now));
+  }
+
+  #next(now: number): readonly T[] | undefined {
     const { available } = this.#lanes;
     if (available === 0) return undefined;
     if (this.#batch === undefined) return this.#lanes.take(1);

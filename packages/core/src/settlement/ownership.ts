@@ -110,10 +110,17 @@ export class Ownership {
     this.#leases.watch();
   }
 
+  /** The fence: past its lease it is somebody else's, whether a timer has said so or not. */
+  owns(entry: Entry, now: number): boolean {
+    if (entry.state === "lost" || entry.state === "over") return false;
+    if (this.#wiring.broadcast || entry.leaseUntil > now) return true;
+    this.lose([entry], "its lease ran out");
+    return false;
+  }
+
   /** Hands it to the settler, unless it is no longer ours: then nothing goes to the wire. */
   settle(entry: Entry): void {
-    if (entry.state === "lost" || entry.state === "over" || entry.state === "settling") return;
-    if (!this.#wiring.broadcast && entry.leaseUntil <= this.#wiring.clock.monotonic()) return this.lose([entry], "its lease ran out");
+    if (entry.state === "settling" || !this.owns(entry, this.#wiring.clock.monotonic())) return;
     entry.state = "settling";
     if (this.#wiring.broadcast) this.#over(entry);
     else this.#settler.add(entry);

@@ -105,3 +105,19 @@ test("after a failed batch its messages go one by one, in order, and batches res
   backlog.split(backlog.take(0) ?? []);
   expect([backlog.take(0), backlog.take(0), backlog.take(0), backlog.take(0)].map(names)).toEqual([["-1"], ["-2"], ["-3"], ["-4", "-5"]]);
 });
+
+test("lanes that are dropped whole are forgotten, and may come again", () => {
+  const lanes = new DeliveryLanes<Item>();
+  const all = [item("a", 1), item("b", 1), item("a", 2), item("c", 1), item(undefined, 1)];
+  for (const one of all) lanes.add(one);
+  const held = lanes.take(1);
+  expect(names(held)).toEqual(["a1"]);
+  expect(names(lanes.drop((one) => one.lane !== "c"))?.toSorted()).toEqual(["-1", "a2", "b1"]);
+  expect([lanes.size, lanes.available]).toEqual([1, 1]);
+  for (const one of [item("b", 3), item("a", 3)]) lanes.add(one);
+  expect(names(lanes.take(1))).toEqual(["c1"]);
+  expect(names(lanes.take(1))).toEqual(["b3"]);
+  expect(lanes.take(1)).toEqual([]);
+  lanes.leave(held[0] as Item);
+  expect(names(lanes.take(1))).toEqual(["a3"]);
+});

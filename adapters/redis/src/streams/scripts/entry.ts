@@ -4,6 +4,7 @@ import { placeOf, RETRY, timeOf } from "../mapping.ts";
 
 const NO_HEADERS: readonly WireHeader[] = Object.freeze([]);
 const BODIES = ["body", "payload", "data"];
+const [B, K, ONE] = Buffer.from("bk1") as unknown as readonly [number, number, number];
 
 /** One delivered entry; `entry`, `deliveries` and `epoch` are what its settlement is checked against. */
 export class EntryDelivery implements WireDelivery {
@@ -44,17 +45,21 @@ export class EntryDelivery implements WireDelivery {
    */
   read(fields: readonly Buffer[]): this {
     const first = fields[0];
-    if (first === undefined || first.length !== 3 || first.toString("latin1") !== "bk1") return this.#foreign(fields);
+    if (first?.length !== 3 || first[0] !== B || first[1] !== K || first[2] !== ONE) return this.#foreign(fields);
     const meta = (fields[1] as Buffer).toString();
     const space = meta.indexOf(" ");
     const parts = meta.charCodeAt(space + 1) - 48;
     this.publishedAt = Number(meta.slice(0, space));
     this.id = meta.slice(space + 3);
     let at = 3;
-    if ((parts & 1) !== 0) [this.body, at] = [fields[at] as Buffer, at + 2];
-    if ((parts & 2) !== 0) [this.key, at] = [fields[at] as Buffer, at + 2];
+    const next = (): Buffer => {
+      at += 2;
+      return fields[at - 2] as Buffer;
+    };
+    if ((parts & 1) !== 0) this.body = next();
+    if ((parts & 2) !== 0) this.key = next();
     // What was noted when it was last given back counts; the first time it is what came with it.
-    if ((parts & 4) !== 0) [this.failures, at] = [Math.max(this.failures, Number(fields[at])), at + 2];
+    if ((parts & 4) !== 0) this.failures = Math.max(this.failures, Number(next()));
     if (at < fields.length) this.headers = pairsFrom(fields, at - 1);
     return this;
   }

@@ -40,7 +40,7 @@ if lost ~= 0 then
   c('HSET', meta, 'deleted:' .. group, s.gone)
   if less(last, s.last) and s.n > 0 and less(last, s.first) then to = before(s.first)
   elseif less(last, s.last) and s.n > 0 then to = last end
-  ordinal = ordinalOf(s, to) or ordinal
+  ordinal = ordinalOf(s, to)
   c('XGROUP', 'SETID', k, group, to, 'ENTRIESREAD', ordinal or -1)
   noteRead(meta, group, to, ordinal)
 end

@@ -25,34 +25,33 @@ const ACK: Script = script(
   LIBRARY,
   PARK,
   `
-local k, group, me, n = KEYS[1], ARGV[1], ARGV[2], #ARGV - 7
+local k, group, me, n, mine, alone = KEYS[1], ARGV[1], ARGV[2], #ARGV - 7, 0, ARGV[7] == '0'
 if tonumber(c('HGET', KEYS[2], 'epoch:' .. group) or 0) ~= tonumber(ARGV[3]) then return string.rep('0', n) end
-local ids, answer, mine, alone = { unpack(ARGV, 8) }, nil, 0, ARGV[7] == '0'
 if alone then
   for _, row in ipairs(c('XPENDING', k, group)[4] or {}) do
     if row[1] == me then mine = tonumber(row[2])
     elseif alone and #c('XPENDING', k, group, ARGV[4], ARGV[5], 1, row[1]) > 0 then alone = false end
   end
 end
+local function settle(...)
+  c('XACK', k, group, ...)
+  if ARGV[6] == '1' then c('XDEL', k, ...) end
+  if c('EXISTS', KEYS[3]) == 1 then c('HDEL', KEYS[3], ...) end
+end
 if alone and mine >= n then
-  answer = string.rep('1', n)
-else
-  local ours, said = {}, {}
-  for i, text in ipairs(ids) do
-    local id, deliveries = string.match(text, '^(.-)%*(%d+)$')
-    id = id or text
-    local yes = owned(k, group, me, id, tonumber(deliveries or 1))
-    if yes then ours[#ours + 1] = id end
-    said[i] = yes and '1' or '0'
-  end
-  ids, answer = ours, table.concat(said)
+  settle(unpack(ARGV, 8))
+  return string.rep('1', n)
 end
-if #ids > 0 then
-  c('XACK', k, group, unpack(ids))
-  if ARGV[6] == '1' then c('XDEL', k, unpack(ids)) end
-  if c('EXISTS', KEYS[3]) == 1 then c('HDEL', KEYS[3], unpack(ids)) end
+local ours, said = {}, {}
+for i = 8, #ARGV do
+  local id, deliveries = string.match(ARGV[i], '^(.-)%*(%d+)$')
+  id = id or ARGV[i]
+  local yes = owned(k, group, me, id, tonumber(deliveries or 1))
+  if yes then ours[#ours + 1] = id end
+  said[#said + 1] = yes and '1' or '0'
 end
-return answer
+if #ours > 0 then settle(unpack(ours)) end
+return table.concat(said)
 `,
 );
 
