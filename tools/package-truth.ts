@@ -81,7 +81,7 @@ async function looks(report: Report, name: string, tarball: string): Promise<voi
   const root = `/node_modules/${name}/`;
   await report.measure(PACKAGE_STEP, `${name} holds dist, README, LICENSE and nothing else`, async () => {
     const files = pkg.listFiles().map((path) => path.slice(root.length));
-    const extra = files.filter((path) => !/^(package\.json|README\.md|LICENSE|dist\/[\w-]+\.(js|d\.ts))$/.test(path));
+    const extra = files.filter((path) => !/^(package\.json|README\.md|LICENSE|dist\/(programs\/)?[\w-]+\.(js|d\.ts))$/.test(path));
     const manifest = pkg.readFile(`${root}package.json`);
     return [
       ...extra.map((path) => `${path} is published`),
@@ -111,11 +111,14 @@ async function looks(report: Report, name: string, tarball: string): Promise<voi
   });
 }
 
-/** Every sub-path that is published, by the name that users import. */
+/** Every sub-path that is published, by the name that users import. Programs are started as processes, never imported. */
 function subPaths(): string[] {
   return published(ROOT).flatMap(({ manifest }) =>
     Object.entries(manifest.exports ?? {})
-      .filter(([, conditions]) => typeof conditions !== "string" && conditions["default"] !== undefined)
+      .filter(
+        ([subPath, conditions]) =>
+          !subPath.startsWith("./programs/") && typeof conditions !== "string" && conditions["default"] !== undefined,
+      )
       .map(([subPath]) => manifest.name + subPath.slice(1)),
   );
 }

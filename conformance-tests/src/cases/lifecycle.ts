@@ -66,6 +66,11 @@ class Link {
     this.#cut = gate();
     before.open();
     await pass(20);
+    // A driver says so when its link breaks, whether or not core waits in a receive at that moment.
+    for (const { request, shards } of this.#open.values()) {
+      for (const shard of shards) request.events.lost(shard, "the link was cut");
+      shards.clear();
+    }
     for (const subscription of this.#open.keys()) await subscription.close();
     this.#open.clear();
   }

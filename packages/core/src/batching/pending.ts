@@ -22,7 +22,7 @@ export class Pending {
   /** Bytes of an earlier attempt may have been stored. */
   doubt = false;
   /** Until when a second copy would be known as one (monotonic ms). */
-  repeatUntil = Number.POSITIVE_INFINITY;
+  repeatUntil: number = Number.POSITIVE_INFINITY;
   /** The caller has its answer. */
   settled = false;
   tries = 0;
