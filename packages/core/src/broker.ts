@@ -1,9 +1,10 @@
 import type { EffectiveCapabilities } from "./capabilities.ts";
 import { effectiveCapabilities } from "./capability/effective.ts";
-import { featuresOf } from "./capability/features.ts";
+import { FEATURE_NAMES, featuresOf } from "./capability/features.ts";
 import { checkNarrower, firstNarrowing } from "./capability/narrow.ts";
 import { unsupported } from "./capability/unsupported.ts";
-import type { BoundTopic, TopicDefinition } from "./definition.ts";
+import { checkRequires, checkSignal } from "./checks.ts";
+import { type BoundTopic, checkDefinition, type TopicDefinition } from "./definition.ts";
 import type { Adapter, Clock } from "./driver/adapter.ts";
 import type { Capabilities } from "./driver/capabilities.ts";
 import type { WireRecord } from "./driver/wire.ts";
@@ -97,6 +98,7 @@ export class BrokerHandle implements Broker {
   }
 
   supports<const G extends Feature>(...features: readonly G[]): this is Broker<Feature | G> {
+    checkRequires(features, FEATURE_NAMES);
     const mine = this.features;
     return features.every((feature) => mine[feature]);
   }
@@ -111,6 +113,7 @@ export class BrokerHandle implements Broker {
     const known = this.#topics.get(of);
     if (known !== undefined) return known;
     const definition = typeof of === "string" ? { name: of } : of;
+    if (typeof of !== "string") checkDefinition("topic", definition);
     checkTopicName(definition?.name);
     const topic = new TopicHandle(this.#wiring, definition);
     checkTopicName(topic.wire);
@@ -141,6 +144,8 @@ export class BrokerHandle implements Broker {
   }
 
   async ping(o: { signal?: AbortSignal | undefined } = {}): Promise<number> {
+    checkKeys("ping", o, ["signal"]);
+    checkSignal(o.signal);
     await this.connect();
     if (o.signal?.aborted === true) throw abortedBefore(this.#name, "ping", undefined, o.signal);
     const since = this.#clock.monotonic();
@@ -160,6 +165,7 @@ export class BrokerHandle implements Broker {
   }
 
   close(o: { deadlineMs?: number | undefined } = {}): Promise<void> {
+    checkKeys("close", o, ["deadlineMs"]);
     checkNumber("deadlineMs", o.deadlineMs, 0);
     this.#closing ??= this.#drain(this.#clock.monotonic() + (o.deadlineMs ?? DEFAULTS["close.deadlineMs"]));
     return this.#closing;

@@ -11,14 +11,22 @@ import {
   type PublishOptions,
   type Retry,
 } from "./options.ts";
-import { parsePosition } from "./position.ts";
+import { parsePosition, type Start } from "./position.ts";
 
 // Every known key of an options type, once: the type refuses a missing one and a wrong one.
 function keysOf<T>(keys: Record<keyof T, true>): readonly string[] {
   return Object.freeze(Object.keys(keys));
 }
 
-const BROKER = keysOf<Options>({ prefix: true, provision: true, use: true, adapters: true, logger: true, defaults: true });
+/** Every option of a broker. */
+export const BROKER_OPTIONS: readonly string[] = keysOf<Options>({
+  prefix: true,
+  provision: true,
+  use: true,
+  adapters: true,
+  logger: true,
+  defaults: true,
+});
 const PUBLISH = keysOf<PublishOptions>({
   key: true,
   id: true,
@@ -48,7 +56,7 @@ const PREFIX = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
 
 /** Throws `INVALID_ARGUMENT` for a broker's options that are unknown or wrong, nested ones included. */
 export function checkOptions(where: string, options: Options & { requires?: unknown }): void {
-  checkKeys(where, options, [...BROKER, "requires"]);
+  checkKeys(where, options, [...BROKER_OPTIONS, "requires"]);
   checkPrefix(options.prefix);
   checkChoice("provision", options.provision, ["create", "verify", "off"]);
   for (const interceptor of list("use", options.use)) checkInterceptor(interceptor);
@@ -114,7 +122,27 @@ export function checkStart(argument: string, start: unknown): void {
       `${argument} must be "latest", "earliest", a Date or a position, got ${start === null ? "null" : typeof start}.`,
     );
   }
-  parsePosition(start);
+  try {
+    parsePosition(start);
+  } catch {
+    throw invalidArgument(
+      argument,
+      `${argument} must be "latest", "earliest", a Date or a position, as replay.position(), replay.end or group.position() gave it, got ${JSON.stringify(start.slice(0, 40))}.`,
+    );
+  }
+}
+
+/** Throws `INVALID_ARGUMENT` for unknown or wrong options of a replay, without asking the backend. */
+export function checkReplayOptions(options: { from: Start; to?: unknown; follow?: unknown; key?: unknown; signal?: unknown }): void {
+  checkKeys("replay", options, ["from", "to", "follow", "key", "signal"]);
+  if (options.from === undefined) throw invalidArgument("from", 'replay: say where to begin: from "earliest", a Date or a position.');
+  checkStart("from", options.from);
+  checkStart("to", options.to);
+  checkText("key", options.key);
+  checkSignal(options.signal);
+  if (options.follow === undefined || options.follow === false) return;
+  if (options.follow !== true) throw invalidArgument("follow", `replay: follow must be true or false, got ${typeof options.follow}.`);
+  if (options.to !== undefined) throw invalidArgument("to", "replay: follow goes on without end, so it can't have a `to`.");
 }
 
 function checkRetry(retry: Retry): void {
@@ -146,6 +174,9 @@ function checkPrefix(prefix: unknown): void {
 }
 
 function checkInterceptor(value: Interceptor): void {
+  if (typeof value !== "object" || value === null) {
+    throw invalidArgument("use", `use: an interceptor is an object { publish, handle }, got ${value === null ? "null" : typeof value}.`);
+  }
   checkKeys("use", value, INTERCEPTOR);
   for (const name of INTERCEPTOR as readonly (keyof Interceptor)[]) {
     if (value[name] !== undefined && typeof value[name] !== "function") throw invalidArgument("use", `use: ${name} must be a function.`);
@@ -182,7 +213,8 @@ function checkText(name: string, value: unknown): void {
   );
 }
 
-function checkSignal(signal: unknown): void {
+/** Throws `INVALID_ARGUMENT` unless `signal` is undefined or an `AbortSignal`. */
+export function checkSignal(signal: unknown): void {
   if (signal === undefined) return;
   // By shape: a signal may come from another realm.
   const { aborted, addEventListener } = (signal ?? {}) as Partial<AbortSignal>;

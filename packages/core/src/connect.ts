@@ -58,7 +58,8 @@ function sourceOf(where: string, target: unknown, factories: readonly AdapterFac
   if (isFactory(target))
     throw invalidArgument("adapter", `${where} takes an adapter or a URL, and was given the factory itself: call it first.`);
   if (typeof target !== "object" || target === null || typeof (target as Partial<Adapter>).open !== "function") {
-    throw invalidArgument("url", `${where} takes a URL such as "memory:" or an adapter, got ${target === null ? "null" : typeof target}.`);
+    const got = target instanceof URL ? "a URL object: give its text, url.href" : target === null ? "null" : typeof target;
+    throw invalidArgument("url", `${where} takes a URL as text, such as "memory:", or an adapter, got ${got}.`);
   }
   const adapter = checkAdapter(target as Adapter);
   return { name: adapter.name, load: () => adapter };

@@ -12,12 +12,27 @@ type GroupOptions = ConsumeOptions & { group?: string | undefined; broadcast?: b
 
 const BATCH = ["max", "waitMs", "onThrow"] as const;
 
+/** Throws `INVALID_ARGUMENT` unless the options of a subscribing verb are an object: a text would be taken apart letter by letter. */
+export function checkGiven(verb: string, o: unknown): void {
+  if (typeof o === "object" && o !== null) return;
+  const said = typeof o === "string" ? "a text" : o === null ? "null" : typeof o;
+  throw invalidArgument("options", `${verb} takes its options first, such as { group: "name" }, and was given ${said}.`);
+}
+
+/** Throws `INVALID_ARGUMENT` unless the second argument of a subscribing verb is a function. */
+export function checkHandler(verb: string, handler: unknown): void {
+  if (typeof handler === "function") return;
+  throw invalidArgument("handler", `${verb} takes a handler function as its second argument, after the options.`);
+}
+
 /** Options of any subscribing verb, without asking the backend. Throws `INVALID_ARGUMENT`. */
 export function checkConsume(verb: string, o: GroupOptions, batch: BatchOptions | undefined): void {
+  checkGiven(verb, o);
   checkConsumeOptions(verb, o, ["group", "broadcast", ...(batch === undefined ? [] : BATCH)]);
   checkWho(verb, o);
   if (batch === undefined) return;
-  checkNumber("max", batch.max ?? Number.NaN, 1, true);
+  if (batch.max === undefined) throw invalidArgument("max", `${verb}: say how many messages a batch holds at most: { max: 100 }.`);
+  checkNumber("max", batch.max, 1, true);
   checkNumber("waitMs", batch.waitMs, 0);
   checkChoice("onThrow", batch.onThrow, ["split", "whole"]);
 }

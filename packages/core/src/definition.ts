@@ -2,7 +2,7 @@ import type { Capabilities } from "./driver/capabilities.ts";
 import type { WireHeader } from "./driver/wire.ts";
 import { invalidArgument } from "./errors.ts";
 import type { Codec } from "./message.ts";
-import { checkGroupName, checkKeys, checkTopicName } from "./options.ts";
+import { checkChoice, checkGroupName, checkKeys, checkNumber, checkTopicName } from "./options.ts";
 import type { In, Schema } from "./schema.ts";
 
 /** Adapters add their own topic options here, under their name, by interface augmentation of `brokerkit`. */
@@ -35,16 +35,32 @@ const KEYS = ["schema", "key", "order", "partitions", "retention", "groups", "co
 /** Defines a topic. Throws `INVALID_ARGUMENT` for names and options that no backend could take. */
 export function defineTopic<S extends Schema>(name: string, options: TopicOptions<S>): TopicDefinition<S> {
   checkTopicName(name);
-  checkKeys("defineTopic", options, KEYS);
-  if (typeof options.schema?.["~standard"]?.validate !== "function") {
-    throw invalidArgument("schema", `defineTopic("${name}"): schema must be a Standard Schema, such as a zod or valibot schema.`);
+  if (typeof options?.schema?.["~standard"]?.validate !== "function") {
+    throw invalidArgument(
+      "schema",
+      `defineTopic("${name}"): give a schema, any Standard Schema such as a zod or valibot one: { schema: Order }.`,
+    );
   }
-  if (options.partitions !== undefined && !(Number.isInteger(options.partitions) && options.partitions > 0)) {
-    throw invalidArgument("partitions", `defineTopic("${name}"): partitions must be a whole number from 1.`);
+  const definition = { ...options, name };
+  checkDefinition("defineTopic", definition);
+  return Object.freeze(definition);
+}
+
+/** Throws `INVALID_ARGUMENT` for options of a topic that are unknown or wrong. */
+export function checkDefinition(where: string, definition: Partial<TopicDefinition>): void {
+  checkKeys(where, definition, [...KEYS, "name"]);
+  const { name, key, order, partitions, retention, groups } = definition;
+  const at = `${where}("${name}")`;
+  if (key !== undefined && typeof key !== "function") {
+    throw invalidArgument("key", `${at}: key must be a function of the payload, such as (order) => order.customer.`);
   }
-  checkKeys("retention", options.retention ?? {}, ["ms", "bytes", "compact"]);
-  for (const group of options.groups ?? []) checkGroupName(group);
-  return Object.freeze({ ...options, name });
+  checkChoice("order", order, ["key", "topic", "none"]);
+  checkNumber("partitions", partitions, 1, true);
+  checkKeys("retention", retention ?? {}, ["ms", "bytes", "compact"]);
+  checkNumber("retention.ms", retention?.ms, 1);
+  checkNumber("retention.bytes", retention?.bytes, 1);
+  if (groups !== undefined && !Array.isArray(groups)) throw invalidArgument("groups", `${at}: groups must be an array of names.`);
+  for (const group of groups ?? []) checkGroupName(group);
 }
 
 /** A topic as the two lines see it: defined by the application, named for the backend, bound to one broker. */

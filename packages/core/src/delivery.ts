@@ -140,6 +140,10 @@ export class DeliveryView<T> extends MessageView<T> implements Delivery<T> {
 
   nack(o: { delayMs?: number | undefined; error?: unknown } = {}): Promise<void> {
     const { delayMs } = o;
+    const unknown = Object.keys(o).find((name) => name !== "delayMs" && name !== "error");
+    if (unknown !== undefined) {
+      return quiet(Promise.reject(invalidArgument(unknown, `nack: there is no option "${unknown}". Known: delayMs, error.`)));
+    }
     if (delayMs !== undefined && !(Number.isFinite(delayMs) && delayMs >= 0)) {
       return quiet(Promise.reject(invalidArgument("delayMs", "nack: delayMs must be a number from 0.")));
     }
@@ -147,7 +151,10 @@ export class DeliveryView<T> extends MessageView<T> implements Delivery<T> {
   }
 
   reject(reason: string): Promise<void> {
-    return this.#settle({ kind: "reject", reason: String(reason).slice(0, 1_000) });
+    if (typeof reason !== "string" || reason === "") {
+      return quiet(Promise.reject(invalidArgument("reason", "reject: say why, in a non-empty string; it stands in the dead letter.")));
+    }
+    return this.#settle({ kind: "reject", reason: reason.slice(0, 1_000) });
   }
 
   extend(ms: number): Promise<void> {

@@ -10,22 +10,30 @@ export type Feature = keyof Features;
 export type FeaturesOf<C extends Features> = { [K in Feature]: C[K] extends false ? never : K }[Feature];
 
 export interface PublishOptions {
+  /** Ordering key: messages of one topic with one key are handled in publish order, one at a time. Wins over the topic's key rule. */
   key?: string | undefined;
   /** Default: a new unique id. Give your own to make a retry of yours the same message. */
   id?: string | undefined;
+  /** Text headers; names of A–Z a–z 0–9 _ - with single dots between, not beginning with `brokerkit-`. */
   headers?: Readonly<Record<string, string>> | undefined;
+  /** Deliver not before so many ms from now. `UNSUPPORTED` where the backend has no delayed publish. */
   delayMs?: number | undefined;
+  /** Do not deliver later than so many ms from now. `UNSUPPORTED` where the backend has no time to live. */
   ttlMs?: number | undefined;
+  /** From 0, higher first. `UNSUPPORTED` where the backend has no priorities. */
   priority?: number | undefined;
-  /** How long `publish` may take, retries included. */
+  /** How long `publish` may take, retries included, ms. Default 10,000. Then it rejects `TIMEOUT`, `inDoubt` if it may have been stored. */
   timeoutMs?: number | undefined;
+  /** Gives up waiting: rejects `ABORTED`, `inDoubt` if it may have been stored. */
   signal?: AbortSignal | undefined;
 }
 
 export interface Retry {
-  /** Handler runs including the first. */
+  /** Handler runs including the first. Default 5. */
   attempts?: number | undefined;
+  /** Pause before attempt n + 1: `initial · factor^(n − 1)` ms, at most `max`. Default 200, ×2, at most 30,000. */
   backoffMs?: { readonly initial: number; readonly factor: number; readonly max: number } | undefined;
+  /** `"full"` (default): anywhere between 0 and the pause, so that a crowd spreads. */
   jitter?: "full" | "none" | undefined;
   /** False: no further attempt, dead letter now. */
   retryIf?: ((error: unknown) => boolean) | undefined;
@@ -38,13 +46,19 @@ export interface Retry {
 export interface ConsumeOptions {
   /** Where a new group starts; one that exists keeps its place. */
   from?: Start | undefined;
+  /** Handlers at once. Default 1. */
   concurrency?: number | undefined;
-  /** Time for one handler run; its signal aborts then and the run counts as failed. */
+  /** Time for one handler run, ms; its signal aborts then and the run counts as failed. Default 300,000. */
   timeoutMs?: number | undefined;
+  /** `"key"` (default, or the topic's): one key at a time and in order. `"topic"`: everything in order, here. `"none"`: whatever comes. */
   order?: "key" | "topic" | "none" | undefined;
+  /** What happens when a handler fails. */
   retry?: Retry | undefined;
+  /** `"keep"` (default for groups): what is given up goes to `<topic>.<group>.dead`. `"drop"`: it is gone, with an event. */
   deadLetter?: "keep" | "drop" | undefined;
+  /** Retention passed before this reader had everything. `"fail"` (default): the subscription ends with `DATA_LOSS`. `"skip"`: an event. */
   onDataLoss?: "fail" | "skip" | undefined;
+  /** Closes the subscription when it aborts. */
   signal?: AbortSignal | undefined;
 }
 
@@ -76,10 +90,13 @@ export interface Options {
   prefix?: string | undefined;
   /** create: what is missing is made, nothing is altered. verify: what is missing or differs is an error. off: no look at all. */
   provision?: "create" | "verify" | "off" | undefined;
+  /** Interceptors around both lines, the first outermost. */
   use?: readonly Interceptor[] | undefined;
   /** Factories to find a URL's adapter in, instead of importing `@brokerkit/<scheme>`. */
   adapters?: readonly AdapterFactory[] | undefined;
+  /** Gets what an operator should see: reconnects, losses, dead letters, failed subscriptions. Default: none. */
   logger?: Logger | undefined;
+  /** Options for every publish and every subscription of this broker; those given at the call win. */
   defaults?: { publish?: PublishOptions | undefined; consume?: ConsumeOptions | undefined } | undefined;
 }
 
@@ -156,11 +173,16 @@ export function checkKeys(where: string, value: object, known: readonly string[]
 export function checkNumber(name: string, value: unknown, min: number, whole = false): void {
   if (value === undefined) return;
   if (typeof value === "number" && Number.isFinite(value) && value >= min && (!whole || Number.isInteger(value))) return;
-  throw invalidArgument(name, `${name} must be a ${whole ? "whole " : ""}number from ${min}, got ${String(value).slice(0, 40)}.`);
+  throw invalidArgument(name, `${name} must be a ${whole ? "whole " : ""}number from ${min}, got ${shown(value)}.`);
 }
 
 /** Throws `INVALID_ARGUMENT` unless `value` is undefined or one of `choices`. */
 export function checkChoice(name: string, value: unknown, choices: readonly string[]): void {
   if (value === undefined || choices.includes(value as string)) return;
-  throw invalidArgument(name, `${name} must be ${choices.map((choice) => `"${choice}"`).join(" or ")}, got ${String(value).slice(0, 40)}.`);
+  throw invalidArgument(name, `${name} must be ${choices.map((choice) => `"${choice}"`).join(" or ")}, got ${shown(value)}.`);
+}
+
+/** A wrong value in an error's text: strings in quotes, since an environment's "4" is no 4. */
+function shown(value: unknown): string {
+  return typeof value === "string" ? `the string ${JSON.stringify(value.slice(0, 40))}` : String(value).slice(0, 40);
 }

@@ -7,6 +7,7 @@ import type { Retention, TopicInfo, TopicSpec } from "./driver/driver.ts";
 import { BrokerError, invalidArgument } from "./errors.ts";
 import { administer } from "./group.ts";
 import type { Connection } from "./lifecycle/connection.ts";
+import { checkTopicName } from "./options.ts";
 import type { ProvisionResult } from "./surface.ts";
 import type { Telemetry } from "./telemetry/events.ts";
 
@@ -53,6 +54,10 @@ export class Provisioning {
 
   /** What `broker.provision` does for one topic, its dead letters included. */
   async report(definition: TopicDefinition, wire: string, dryRun: boolean): Promise<ProvisionResult> {
+    if (typeof definition !== "object") {
+      throw invalidArgument("topics", `provision takes topics made by defineTopic, got ${typeof definition}.`);
+    }
+    checkTopicName(definition.name);
     this.#spec(definition, wire);
     const found = await this.#compare(definition, wire);
     const dead = await this.#missingDead(definition, wire);

@@ -5,7 +5,7 @@ import { common } from "./capability/narrow.ts";
 import type { TopicDefinition } from "./definition.ts";
 import type { Capabilities, Features } from "./driver/capabilities.ts";
 import { invalidArgument } from "./errors.ts";
-import type { Feature } from "./options.ts";
+import { checkTopicName, type Feature } from "./options.ts";
 import type { Schema } from "./schema.ts";
 import type { Broker, Health, ProvisionResult, Topic } from "./surface.ts";
 
@@ -35,6 +35,9 @@ class RoutedBroker implements Broker {
   readonly #brokers: readonly Broker[];
 
   constructor(routes: Readonly<Record<string, Broker>>, fallback: Broker) {
+    if (typeof routes !== "object" || routes === null) {
+      throw invalidArgument("routes", 'routed takes an object of brokers by pattern, such as { "presence.*": live }, then the fallback.');
+    }
     // Exact names first, then the longest beginning: the first that fits is the best.
     this.#routes = Object.entries(routes)
       .map(([pattern, broker]) => toRoute(pattern, broker))
@@ -57,7 +60,10 @@ class RoutedBroker implements Broker {
   topic<S extends Schema>(definition: TopicDefinition<S>): Topic<S>;
   topic(name: string): Topic<Schema<unknown, unknown>>;
   topic(topic: string | TopicDefinition): Topic {
-    return typeof topic === "string" ? this.#pick(topic).topic(topic) : this.#pick(topic.name).topic(topic);
+    const name: unknown = typeof topic === "string" ? topic : topic?.name;
+    // The broker it belongs to checks the rest; without a name there is none to ask.
+    if (typeof name !== "string") checkTopicName(name);
+    return this.#pick(name as string).topic(topic as TopicDefinition);
   }
 
   supports<const G extends Feature>(...features: readonly G[]): this is Broker<Feature | G> {
@@ -65,6 +71,8 @@ class RoutedBroker implements Broker {
   }
 
   async provision(topics: readonly TopicDefinition[], o?: { dryRun?: boolean | undefined }): Promise<readonly ProvisionResult[]> {
+    if (!Array.isArray(topics)) throw invalidArgument("topics", "provision takes an array of topics made by defineTopic.");
+    for (const topic of topics) checkTopicName(topic?.name);
     const results = await Promise.all(
       this.#brokers.map((broker) => {
         const own = topics.filter((topic) => this.#pick(topic.name) === broker);

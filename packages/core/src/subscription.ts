@@ -1,7 +1,7 @@
 import type { Consumption } from "./consumption.ts";
 import { DeliverLine, type DeliverWiring } from "./deliver.ts";
 import type { BrokerError } from "./errors.ts";
-import { checkNumber, DEFAULTS } from "./options.ts";
+import { checkKeys, checkNumber, DEFAULTS } from "./options.ts";
 import { type Deferred, deferred } from "./primitives/deferred.ts";
 import type { Keepalive } from "./primitives/keepalive.ts";
 import type { Subscription, SubscriptionState } from "./surface.ts";
@@ -109,6 +109,7 @@ export class RunningSubscription implements Subscription {
   }
 
   close(o: { deadlineMs?: number | undefined } = {}): Promise<void> {
+    checkKeys("close", o, ["deadlineMs"]);
     checkNumber("deadlineMs", o.deadlineMs, 0);
     if (o.deadlineMs !== undefined) this.#line.hurry(this.#host.clock.monotonic() + o.deadlineMs);
     this.#closing ??= this.#drain(o.deadlineMs ?? DEFAULTS["close.deadlineMs"]);

@@ -1,7 +1,8 @@
 import { effectiveCapabilities } from "./capability/effective.ts";
 import { unsupported } from "./capability/unsupported.ts";
+import { checkReplayOptions, checkStart } from "./checks.ts";
 import { resolveCodec } from "./codec/codec.ts";
-import { checkConsume, consumption } from "./consuming.ts";
+import { checkConsume, checkGiven, checkHandler, consumption } from "./consuming.ts";
 import type { Consumption } from "./consumption.ts";
 import { deadTopic } from "./dead-letter/letter.ts";
 import type { DeadLettersWiring } from "./dead-letters.ts";
@@ -31,7 +32,6 @@ export interface TopicWiring extends DeadLettersWiring {
 type GroupOptions = ConsumeOptions & { group?: string | undefined; broadcast?: boolean | undefined };
 
 const DESCRIBE_MS = 15_000;
-const REPLAY_KEYS = ["from", "to", "follow", "key", "signal"] as const;
 const NO_OPTIONS: PublishOptions = Object.freeze({});
 
 /** A topic on one broker: every verb is here, and those that the backend lacks reject `UNSUPPORTED`. */
@@ -105,7 +105,7 @@ export class TopicHandle implements BoundTopic, Topic<Schema<unknown, unknown>> 
   async publishAll(records: readonly ({ payload: unknown } & PublishOptions)[]): Promise<readonly Receipt[]> {
     if (!Array.isArray(records)) throw invalidArgument("records", "publishAll takes an array of { payload, …options }.");
     // A record is its own options: the publish line knows "payload" among them.
-    const outcomes = await Promise.allSettled(records.map((record) => this.publish(record.payload, record)));
+    const outcomes = await Promise.allSettled(records.map((record) => this.#publishOne(record)));
     if (outcomes.every((outcome) => outcome.status === "fulfilled")) return outcomes.map((outcome) => outcome.value);
     const results = outcomes.map((outcome) => (outcome.status === "fulfilled" ? outcome.value : asBrokerError(outcome.reason)));
     const failed = results.filter((result) => isBrokerError(result));
@@ -119,14 +119,20 @@ export class TopicHandle implements BoundTopic, Topic<Schema<unknown, unknown>> 
     });
   }
 
+  #publishOne(record: { payload: unknown } & PublishOptions): Promise<Receipt> {
+    if (typeof record === "object" && record !== null) return this.publish(record.payload, record);
+    const got = record === null ? "null" : typeof record;
+    return Promise.reject(invalidArgument("records", `publishAll: a record is an object { payload, …options }, got ${got}.`));
+  }
+
   // ---- subscribe
   async subscribe(o: GroupOptions, handler: (message: Delivery<unknown>) => void | Promise<void>): Promise<Subscription> {
-    checkHandler(handler);
+    checkHandler("subscribe", handler);
     return this.#consume("subscribe", o, undefined, false, (deliveries) => handler(single(deliveries)));
   }
 
   async subscribeBatches(o: BatchOptions, handler: (batch: Batch<unknown>) => void | Promise<void>): Promise<Subscription> {
-    checkHandler(handler);
+    checkHandler("subscribeBatches", handler);
     return this.#consume("subscribeBatches", o, o, false, (deliveries) => handler(batched(deliveries)));
   }
 
@@ -148,6 +154,7 @@ export class TopicHandle implements BoundTopic, Topic<Schema<unknown, unknown>> 
     handler: Consumption["handler"],
   ): Promise<RunningSubscription> {
     const { options, host, adapter } = this.#wiring;
+    checkGiven(verb, o);
     const merged: GroupOptions = { ...options.defaults?.consume, ...o };
     checkConsume(verb, merged, batch);
     if (host.closing()) throw host.connection.closedError();
@@ -175,6 +182,7 @@ export class TopicHandle implements BoundTopic, Topic<Schema<unknown, unknown>> 
   async createGroup(name: string, o: { from?: Start | undefined } = {}): Promise<Group> {
     checkGroupName(name);
     checkKeys("createGroup", o, ["from"]);
+    checkStart("from", o.from);
     await this.ready();
     if (this.capabilities.delivery.group === "none") throw unsupported("groups", this.#wiring.adapter, this.name);
     const from = wireStart(o.from ?? "latest", "group", this.#wiring.adapter, this);
@@ -189,9 +197,8 @@ export class TopicHandle implements BoundTopic, Topic<Schema<unknown, unknown>> 
     key?: string | undefined;
     signal?: AbortSignal | undefined;
   }): Replay<unknown> {
-    checkKeys("replay", o, REPLAY_KEYS);
+    checkReplayOptions(o);
     const { from, to, follow = false, key, signal } = o;
-    if (follow && to !== undefined) throw invalidArgument("to", "replay: follow goes on without end, so it can't have a `to`.");
     return new TopicReplay(this.#wiring, { topic: this, start: () => this.#replayStart(from, to), follow, key, signal });
   }
 
@@ -232,10 +239,6 @@ function keyFrom(definition: Partial<TopicDefinition> & { name: string }, payloa
   const key: unknown = definition.key?.(payload);
   if (typeof key === "string") return key;
   throw invalidArgument("key", `topic "${definition.name}": its key rule gave ${key === null ? "null" : typeof key}, a key is a string.`);
-}
-
-function checkHandler(handler: unknown): void {
-  if (typeof handler !== "function") throw invalidArgument("handler", "subscribe takes a handler function as its second argument.");
 }
 
 function asBrokerError(error: unknown): BrokerError {

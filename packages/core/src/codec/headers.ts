@@ -26,7 +26,13 @@ export function encodeHeaders(
     throw invalidArgument("headers", "headers must be an object of strings.");
   }
   const names = Object.keys(headers);
-  if (names.length === 0) return checkCount(extra, max);
+  if (names.length === 0) {
+    // A Map or Headers has no keys of its own: all that it holds would be left out without a word.
+    if (Symbol.iterator in headers) {
+      throw invalidArgument("headers", "headers must be a plain object of strings; write Object.fromEntries(headers).");
+    }
+    return checkCount(extra, max);
+  }
   const wire: WireHeader[] = [];
   for (const name of names) {
     checkName(name);

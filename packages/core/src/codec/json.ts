@@ -47,7 +47,23 @@ function stringify(value: unknown): string {
     throw invalidArgument("payload", `The payload can't be written as JSON: ${why}.`);
   }
   if (text === undefined) throw invalidArgument("payload", `The payload can't be written as JSON: it is ${typeof value}.`);
+  // JSON has no way to write these, and says so by an empty object or null; a receiver would get that instead.
+  const lost = text === "{}" ? emptied(value) : text === "null" ? nulled(value) : undefined;
+  if (lost !== undefined) throw invalidArgument("payload", `The payload can't be written as JSON: it is ${lost}.`);
   return text;
+}
+
+function emptied(value: unknown): string | undefined {
+  if (value instanceof Promise) return "a promise; await it first";
+  if (value instanceof Map) return "a Map; write Object.fromEntries(map)";
+  if (value instanceof Set) return "a Set; write [...set]";
+  if (value instanceof ArrayBuffer) return 'an ArrayBuffer; define the topic with codec: "bytes" and give a Uint8Array';
+  return value instanceof Error ? "an Error; give what is to be told of it" : undefined;
+}
+
+function nulled(value: unknown): string | undefined {
+  if (typeof value === "number") return String(value);
+  return value instanceof Date ? "an invalid Date" : undefined;
 }
 
 function parse(text: string): unknown {

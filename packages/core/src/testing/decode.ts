@@ -3,6 +3,13 @@ import type { TopicDefinition } from "../definition.ts";
 import { BrokerError, invalidArgument } from "../errors.ts";
 import type { Out, Schema } from "../schema.ts";
 
+/** Throws `INVALID_ARGUMENT` unless `topic` is a definition: a name alone has no schema to make or read messages by. */
+export function checkDefined(where: string, topic: TopicDefinition): void {
+  if (typeof topic?.schema?.["~standard"]?.validate === "function") return;
+  const got = typeof topic === "string" ? `the name "${String(topic).slice(0, 80)}"` : topic === null ? "null" : typeof topic;
+  throw invalidArgument("topic", `${where} takes a topic made by defineTopic, got ${got}.`);
+}
+
 /** A payload's body, as `publish` would send it: checked by the schema, and null for a tombstone. Throws as `decodePayload` does. */
 export function encodePayload(topic: TopicDefinition, payload: unknown): Uint8Array | null {
   // Not `publish`'s rule: any other publisher's tombstone reaches handlers too.

@@ -1,14 +1,15 @@
 import { BrokerHandle } from "../broker.ts";
-import { checkOptions } from "../checks.ts";
+import { BROKER_OPTIONS, checkOptions } from "../checks.ts";
 import { sourceOfUrl } from "../connect.ts";
 import type { TopicDefinition } from "../definition.ts";
 import type { WireRecord } from "../driver/wire.ts";
 import { BrokerError, invalidArgument } from "../errors.ts";
 import type { Message } from "../message.ts";
-import type { Feature, Options } from "../options.ts";
+import { checkKeys, type Feature, type Options } from "../options.ts";
 import type { Out, Schema } from "../schema.ts";
 import type { Broker } from "../surface.ts";
 import { parseUrl } from "../url.ts";
+import { checkDefined } from "./decode.ts";
 import { publishedMessage } from "./published.ts";
 import { VirtualClock } from "./virtual-clock.ts";
 
@@ -39,6 +40,7 @@ export interface TestBrokerOptions extends Options {
 
 /** A broker in memory for unit tests: synchronous to make, connects on first use, needs nothing installed. */
 export function testBroker(o: TestBrokerOptions = {}): TestBroker {
+  checkKeys("testBroker", o, ["like", ...BROKER_OPTIONS]);
   const { like, ...options } = o;
   checkOptions("testBroker", options);
   if (like !== undefined && (typeof like !== "string" || like === "")) throw invalidArgument("like", "like must be an adapter's name.");
@@ -76,6 +78,7 @@ class VirtualBroker extends BrokerHandle implements TestBroker {
   }
 
   published<S extends Schema>(topic: TopicDefinition<S>): readonly Message<Out<S>>[] {
+    checkDefined("published", topic);
     return (this.#published.get(topic.name) ?? []).map((record) => publishedMessage(topic, record));
   }
 

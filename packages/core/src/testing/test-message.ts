@@ -7,7 +7,7 @@ import type { Delivery } from "../message.ts";
 import { checkKeys, checkNumber } from "../options.ts";
 import { newId } from "../primitives/ids.ts";
 import type { In, Out, Schema } from "../schema.ts";
-import { decodePayload, encodePayload } from "./decode.ts";
+import { checkDefined, decodePayload, encodePayload } from "./decode.ts";
 
 export type Settled = "ack" | "nack" | "reject";
 
@@ -22,6 +22,7 @@ export type TestMessageOptions = Partial<Pick<Delivery<unknown>, "id" | "key" | 
  * Throws `INVALID_PAYLOAD` for what the schema refuses, `INVALID_ARGUMENT` for a topic with an asynchronous schema.
  */
 export function testMessage<S extends Schema>(topic: TopicDefinition<S>, payload: In<S>, o: TestMessageOptions = {}): TestMessage<Out<S>> {
+  checkDefined("testMessage", topic);
   checkKeys("testMessage", o, ["id", "key", "attempt", "headers"]);
   checkNumber("attempt", o.attempt, 1, true);
   const body = encodePayload(topic, payload);

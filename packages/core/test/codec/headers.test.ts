@@ -63,6 +63,12 @@ describe("headers go out", () => {
     expect(encodeHeaders(headers)).toEqual([header("__proto__", "x")]);
   });
 
+  test("a Map or Headers is refused, since its entries would be left out", () => {
+    for (const headers of [new Map([["a", "b"]]), new Headers({ a: "b" })])
+      expect(() => encodeHeaders(headers as never)).toThrow(/Object\.fromEntries/);
+    expect(encodeHeaders(Object.create(null) as Record<string, string>)).toEqual([]);
+  });
+
   test("errors quote no value", () => {
     expect(() => encodeHeaders({ token: "hunter2\n" })).toThrow(/^((?!hunter2)[\s\S])*$/);
   });

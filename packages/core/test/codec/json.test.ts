@@ -15,6 +15,21 @@ function refusal(run: () => unknown): Error & { code?: string; details?: { argum
 }
 
 describe("the JSON codec encodes", () => {
+  test.each<[string, unknown]>([
+    ["a promise", Promise.resolve({ id: 1 })],
+    ["a Map", new Map([["a", 1]])],
+    ["a Set", new Set([1])],
+    ["an ArrayBuffer", new ArrayBuffer(2)],
+    ["an Error", new Error("x")],
+    ["NaN", Number.NaN],
+    ["Infinity", Number.POSITIVE_INFINITY],
+    ["an invalid Date", new Date("x")],
+  ])("not %s, of which a receiver would get nothing", (name, value) => {
+    const error = refusal(() => jsonCodec.encode(value));
+    expect(error).toMatchObject({ code: "INVALID_ARGUMENT", details: { argument: "payload" } });
+    expect(error.message).toContain(`it is ${name}`);
+  });
+
   test.each([[{ id: 1, text: "größer 🎉" }], [[1, "a", null, true]], ["text"], [0], [false], [null], [{}]])(
     "%j and reads the same back",
     (value) => {
