@@ -110,11 +110,12 @@ export class Link {
       link.#watch();
       return link;
     } catch (error) {
+      const reason = failure ?? error;
       const destroy = (): void => client.destroy();
       destroy();
       // A socket that was still being opened is not reached by the first call.
       void opening.then(destroy, destroy);
-      if (!gaveUp.aborted) throw failure ?? error;
+      if (!gaveUp.aborted) throw reason;
       throw unavailable(`${host}:${port} did not answer within ${connectTimeoutMs} ms. Is it a Redis server, and TLS where TLS is spoken?`);
     }
   }
@@ -148,11 +149,17 @@ export class Link {
     }
   }
 
-  /** All or nothing, in one round trip. A command that failed is an `Error` in the answer. */
+  /** In one go and in one round trip. A command that failed is an `Error` in the answer. */
   async transaction(commands: readonly (readonly Arg[])[]): Promise<readonly Reply[]> {
     const replies = [["MULTI"], ...commands, ["EXEC"]].map((args) => this.call(args));
     for (const reply of replies) reply.catch(() => {});
-    return (await replies.at(-1)) as readonly Reply[];
+    try {
+      return (await replies.at(-1)) as readonly Reply[];
+    } catch (error) {
+      if (!(error instanceof Error && error.message.startsWith("EXECABORT"))) throw error;
+      // A server without memory queues nothing at all, but reads and acknowledges one by one.
+      return await Promise.all(commands.map((args) => this.call(args).catch((refused: Error) => refused)));
+    }
   }
 
   /** Resolves when the server delivers this channel. */
@@ -161,8 +168,9 @@ export class Link {
     await this.#client.subscribe(channel, listener, true);
   }
 
-  async unsubscribe(channel: string): Promise<void> {
-    if (this.#down === undefined) await this.#client.unsubscribe(channel);
+  /** With the listener it was subscribed with: without it the client takes away that of a subscription which follows at once. */
+  async unsubscribe(channel: string, listener: (message: Buffer) => void): Promise<void> {
+    if (this.#down === undefined) await this.#client.unsubscribe(channel, listener, true);
   }
 
   /** Closes at once: what was not sent never is, and everything under way fails with `reason`. */

@@ -152,11 +152,9 @@ export interface Plain {
   listen(channel: string, hear: (body: Buffer) => void): Promise<void>;
 }
 
-export async function plain(
-  broker: Pick<RunningBroker, "host" | "port">,
-  options: { username?: string; password?: string } = {},
-): Promise<Plain> {
-  const client = createClient({ socket: { host: broker.host, port: broker.port, reconnectStrategy: false }, RESP: 2, ...options });
+export async function plain({ host, port }: Pick<RunningBroker, "host" | "port">, tls?: { readonly ca: Buffer }): Promise<Plain> {
+  const socket = { host, port, reconnectStrategy: false as const, ...(tls === undefined ? {} : { tls: true as const, ca: tls.ca }) };
+  const client = createClient({ socket, RESP: 2 });
   client.on("error", () => {});
   await client.connect();
   defer(async () => client.destroy());

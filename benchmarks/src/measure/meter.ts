@@ -7,14 +7,11 @@ export interface Measure {
   readonly cpuMs: number;
 }
 
-/** Lets garbage of what came before be nobody's bill; needs --expose-gc. */
-export function collectGarbage(): void {
-  globalThis.gc?.();
-}
-
-/** Runs `work` over `count` messages, and says what it took. */
+/**
+ * Runs `work` over `count` messages, and says what it took. Garbage is never collected by force before: V8 then forgets the shapes of
+ * objects that are not there at the moment, and with them the code that it had optimised; each round would pay some 100 ms to get it back.
+ */
 export async function metered(count: number, work: () => Promise<void>): Promise<Measure> {
-  collectGarbage();
   const cpu = process.cpuUsage();
   const start = performance.now();
   await work();

@@ -47,7 +47,6 @@ export class DeliverLine {
   readonly #end: Alarm;
   readonly #stopped = new AbortController();
   readonly #quiet: (() => void)[] = [];
-  #asked = 0;
   #concurrency: number;
   #demand = 0;
   #pumping = false;
@@ -98,7 +97,7 @@ export class DeliverLine {
         dataLoss: (shard, lostFrom, to, missing) => this.#dataLoss(shard, lostFrom, to, missing),
       },
       room: () => this.#room(),
-      accept: (deliveries) => this.#accept(deliveries),
+      accept: (deliveries, full) => this.#accept(deliveries, full),
       cut: (reason) => this.#ownership.loseShard(undefined, reason),
       state: (state) => {
         this.#reconnecting = state === "reconnecting";
@@ -225,11 +224,10 @@ export class DeliverLine {
     const wanted = manual
       ? this.#window.ahead(this.#demand * (batch?.max ?? 1), size)
       : this.#window.room(owned - (size - available) - held - this.#ownership.recorded, owned, this.#ownership.bytes);
-    this.#asked = this.#paused || this.#closing ? 0 : Math.min(wanted, topic.capabilities.receive.maxRecords);
-    return this.#asked;
+    return this.#paused || this.#closing ? 0 : Math.min(wanted, topic.capabilities.receive.maxRecords);
   }
 
-  #accept(deliveries: readonly WireDelivery[]): void {
+  #accept(deliveries: readonly WireDelivery[], full: boolean): void {
     const { topic, order } = this.#options;
     const idle = this.#backlog.dry && this.#handling.size < this.#concurrency;
     const now = this.#clock.monotonic();
@@ -239,7 +237,7 @@ export class DeliverLine {
       if (this.#ownership.add(entry) && !this.#closing) this.#backlog.add(entry);
     }
     if (!idle) this.#window.settle();
-    else if (deliveries.length >= this.#asked) this.#window.starved();
+    else if (full) this.#window.starved();
     this.#ownership.watch();
     this.#pump();
   }
@@ -341,7 +339,7 @@ export class DeliverLine {
   }
 
   #hush(): void {
-    if (this.#handling.size + this.#copies.pending === 0) for (const resolve of this.#quiet.splice(0)) resolve();
+    if (this.#quiet.length > 0 && this.#handling.size + this.#copies.pending === 0) for (const resolve of this.#quiet.splice(0)) resolve();
   }
 
   #emit(event: Parameters<Telemetry["emit"]>[0]): void {

@@ -161,8 +161,7 @@ export class PubSubDriver implements Driver {
     const channel = this.#channels.get(name);
     if (channel === undefined || !channel.listeners.delete(subscription) || channel.listeners.size > 0) return;
     this.#channels.delete(name);
-    // Whether the server has heard it makes no difference: nobody listens here any more.
-    void this.#listener?.unsubscribe(name).catch(() => {});
+    if (this.#listener !== undefined) channel.detach(this.#listener);
   }
 
   async replay(): Promise<Cursor> {

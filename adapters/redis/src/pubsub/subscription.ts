@@ -17,8 +17,11 @@ export class Channel {
   /** Of the server's counter; `undefined` while nothing was ever published. */
   #epoch: string | undefined;
   #next: number | undefined;
+  /** Nobody asks for numbers here, or may not. */
+  readonly #plain: boolean;
   /** Somebody publishes without numbers, so that nobody knows what was missed of that. */
   #foreign = false;
+  #attached = false;
   #connection = "";
   #foreigners = 0;
   /** Resolves when the server delivers the channel. */
@@ -27,24 +30,31 @@ export class Channel {
   constructor(name: string, clock: Clock, plain: boolean) {
     this.name = name;
     this.#clock = clock;
-    this.#foreign = plain;
+    this.#plain = plain;
   }
 
   /** Begins to listen, or again after the connection was lost: then what was published meanwhile is counted. */
   attach(link: Link): Promise<void> {
-    const again = this.#next !== undefined;
+    const again = this.#attached;
+    this.#attached = true;
     this.#connection = randomBytes(6).toString("base64url");
     this.#foreigners = 0;
     // Both in one write: the server does nothing in between, so that the count is that of the moment of subscribing.
-    const counted = link.call(["HGETALL", counterKey(this.name)]);
-    const subscribed = link.subscribe(this.name, (message) => this.#receive(message));
-    counted.catch(() => {});
+    const counted = this.#plain ? undefined : link.call(["HGETALL", counterKey(this.name)]);
+    const subscribed = link.subscribe(this.name, this.#hear);
+    counted?.catch(() => {});
     this.ready = subscribed.then(async () => this.#counted(await counted, again));
     this.ready.catch(() => {});
     return this.ready;
   }
 
-  #counted(reply: Reply, again: boolean): void {
+  /** Nobody here listens any more. Whether the server has heard it makes no difference. */
+  detach(link: Link): void {
+    link.unsubscribe(this.name, this.#hear).catch(() => {});
+  }
+
+  #counted(reply: Reply | undefined, again: boolean): void {
+    if (reply === undefined) return this.#moveTo(undefined, undefined, again ? undefined : 0);
     const counter = pairs(reply);
     const [epoch, count] = [counter.get("epoch"), Number(counter.get("count") ?? 0)];
     const known = epoch === undefined ? undefined : String(epoch);
@@ -59,14 +69,14 @@ export class Channel {
     }
   }
 
-  /** The next message is this one; what lies between is missing, `undefined` where nobody knows how much. */
-  #moveTo(epoch: string | undefined, next: number, missing: number | undefined): void {
+  /** The next message is this one, where that is known; what lies between is missing, `undefined` where nobody knows how much. */
+  #moveTo(epoch: string | undefined, next: number | undefined, missing: number | undefined): void {
     this.#epoch = epoch;
     this.#next = next;
     if (missing === undefined || missing > 0) for (const listener of this.listeners) listener.missed(missing);
   }
 
-  #receive(bytes: Buffer): void {
+  readonly #hear = (bytes: Buffer): void => {
     const frame = decodeFrame(bytes, this.#shard);
     if (frame === undefined) {
       this.#foreign = true;
@@ -81,7 +91,7 @@ export class Channel {
     else if (this.#epoch !== undefined && this.#epoch !== epoch) this.#moveTo(epoch, after, undefined);
     else this.#moveTo(epoch, Math.max(after, this.#next), first - this.#next);
     for (const listener of this.listeners) listener.push(messages, bytes.length);
-  }
+  };
 }
 
 /** One reader of a channel. Messages wait here, within bounds; beyond them the oldest are dropped and counted. */

@@ -80,11 +80,18 @@ export class StreamReader {
   }
 
   /** Up to `max` entries, none behind `until`. Waits until `deadline` (monotonic ms) unless there is an `until`. */
-  async read(max: number, deadline: number, signal: AbortSignal, until?: string | undefined): Promise<EntryDelivery[]> {
+  read(max: number, deadline: number, signal: AbortSignal, until?: string | undefined): Promise<EntryDelivery[]> {
+    return this.#read(max, deadline, signal, until).catch((error: unknown) => {
+      if (this.#leaving.signal.aborted) return [];
+      throw error;
+    });
+  }
+
+  async #read(max: number, deadline: number, signal: AbortSignal, until: string | undefined): Promise<EntryDelivery[]> {
     const { clock, longestBlockMs } = this.#session;
     const stop = [signal, this.#leaving.signal];
     for (;;) {
-      if (this.#link?.down !== undefined && !this.#leaving.signal.aborted) throw this.#link.down;
+      if (this.#link?.down !== undefined) throw this.#link.down;
       if (stop.some((one) => one.aborted)) return [];
       const { entries, due, wake } = await this.#page(max, until ?? "+");
       if (entries.length > 0) return this.#deliver(entries);

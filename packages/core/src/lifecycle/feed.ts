@@ -18,7 +18,8 @@ export interface FeedWiring {
   readonly events: SubscriptionEvents;
   /** How many deliveries are wanted now; 0: wait for `wake`. */
   readonly room: () => number;
-  readonly accept: (deliveries: readonly WireDelivery[]) => void;
+  /** `full`: it got as many as it asked for. */
+  readonly accept: (deliveries: readonly WireDelivery[], full: boolean) => void;
   /** The link went: nothing delivered so far is ours any more (groups only). */
   readonly cut: (reason: string) => void;
   readonly state: (state: "running" | "reconnecting") => void;
@@ -127,7 +128,7 @@ export class Feed {
       }
       const deliveries = await subscription.receive(wanted, Math.min(WAIT_MS, receive.maxWaitMs), this.#stopping.signal);
       if (this.#wiring.group === undefined) this.#remember(deliveries);
-      if (deliveries.length > 0) accept(deliveries);
+      if (deliveries.length > 0) accept(deliveries, deliveries.length >= wanted);
     }
   }
 
