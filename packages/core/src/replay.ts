@@ -181,18 +181,12 @@ export class TopicReplay implements Replay<unknown> {
 
   async close(): Promise<void> {
     if (this.#stop.signal.aborted) return;
+    this.#stop.abort();
+    this.#options.signal?.removeEventListener("abort", this.#abort);
     const text = `The replay of "${this.#options.topic.name}" was closed before it got there.`;
     const closed = new BrokerError("CLOSED", text, { details: undefined, topic: this.#options.topic.name });
     this.#end.reject(closed);
     this.#caughtUp.reject(closed);
-    await this.#leave();
-  }
-
-  /** The reader itself had enough: no failure, so nothing is rejected that nobody may be waiting for. */
-  async #leave(): Promise<void> {
-    if (this.#stop.signal.aborted) return;
-    this.#stop.abort();
-    this.#options.signal?.removeEventListener("abort", this.#abort);
     await this.#reader?.close();
   }
 
@@ -226,7 +220,7 @@ export class TopicReplay implements Replay<unknown> {
       this.#caughtUp.reject(error);
       throw error;
     } finally {
-      await this.#leave();
+      await this.close();
     }
   }
 

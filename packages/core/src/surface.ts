@@ -51,7 +51,7 @@ export interface Stream<T> extends AsyncIterable<T>, AsyncDisposable {
 export interface Replay<T> extends Stream<Message<T>> {
   /** Fixed when the replay opens: a group that starts here joins without a gap. */
   readonly end: Promise<Position>;
-  /** Resolves when everything up to `end` has been yielded. Leaving the loop before leaves it pending; a failure and `close` reject it. */
+  /** Resolves when everything up to `end` has been yielded. Leaving the loop before, a failure and `close` reject it. */
   readonly caughtUp: Promise<Position>;
   /** What to save to resume: covers everything yielded before the current message. */
   position(): Position;
