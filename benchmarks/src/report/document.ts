@@ -9,7 +9,7 @@ import { costRows, delayRows, targetRows, throughputRows } from "./rows.ts";
 import { curveRows } from "./table.ts";
 import { judged } from "./targets.ts";
 
-const METHOD = `1. Every column runs in a process of its own, warmed up first, and again at the beginning of each of its turns; what the warm-up measured is thrown away.
+const METHOD = `1. Every round of every column runs in a client process of its own, warmed up first; what the warm-up measured is thrown away.
 2. Columns take turns, A B B A, one round each; figures are medians with the slowest and fastest round, ratios are taken within a round.
 3. All columns of a table use one server, one durability, one payload. brokerkit also stores an id, a time and a format mark with each message, and raw columns do not.
 4. \`publish\` counts messages that the backend has confirmed; \`consume\` reads what was published before, until the last acknowledgement is confirmed; \`end to end\` does both at once in one process.

@@ -13,7 +13,7 @@ import { machine } from "./machine.ts";
 import type { BenchOptions } from "./options.ts";
 import { installed, versionOf } from "./packages.ts";
 import { type Pinning, pin, unpinned } from "./pinning.ts";
-import { BenchError, blame, close, delays, open, type Runner, type Setting, throughput } from "./rounds.ts";
+import { BenchError, blame, delays, Runner, type Setting, throughput } from "./rounds.ts";
 import { slowRun } from "./slow.ts";
 
 const STALL_MS = 5_000;
@@ -80,7 +80,7 @@ async function runWorkload(session: Session, recipe: SiteRecipe, running: Runnin
   const { options, natives, log } = session;
   log(`${options.adapter}, ${recipe.name}, workload ${what.name}`);
   const setting = settingOf(session, running, what);
-  const runners = await open(session.columns, setting);
+  const runners = session.columns.map((found) => new Runner(found, setting));
   const tools = new Map<Native, number[]>(options.extras ? natives.map((native) => [native, []]) : []);
   const verified = new Map<Runner, Verified | null>();
   let load: number[];
@@ -90,7 +90,7 @@ async function runWorkload(session: Session, recipe: SiteRecipe, running: Runnin
     // The floor keeps nothing of a message that a checker could look at.
     for (const runner of runners) if (runner.found.column.kind !== "floor") verified.set(runner, await verify(runner, options.quick));
   } finally {
-    await close(runners);
+    await Promise.all(runners.map((runner) => runner.close()));
   }
   const slow = options.extras && running.shared ? await slowRuns(session, runners, setting) : new Map();
   const cold = options.extras ? await startCold(session, setting, built) : new Map<string, number[]>();
@@ -128,13 +128,13 @@ async function runTools(tools: ReadonlyMap<Native, number[]>, { site, workload: 
   }
 }
 
-async function verify({ found, client }: Runner, quick: boolean): Promise<Verified | null> {
+async function verify(runner: Runner, quick: boolean): Promise<Verified | null> {
   const folder = await mkdtemp(join(tmpdir(), "brokerkit-bench-history-"));
   try {
     const count = quick ? QUICK_VERIFIED : VERIFIED;
-    const verdict = await blame(found, "being verified", () => client.ask("verify", { folder, count }));
+    const verdict = await runner.ask("being verified", "verify", { folder, count });
     if (verdict !== null && verdict.reasons.length > 0) {
-      throw new BenchError(`Column "${found.name}" did not pass the history checker: ${verdict.reasons.join("; ")}`);
+      throw new BenchError(`Column "${runner.found.name}" did not pass the history checker: ${verdict.reasons.join("; ")}`);
     }
     return verdict;
   } finally {
@@ -178,11 +178,11 @@ async function runCurve(
   for (const value of values) {
     log(`curve ${name} at ${value}`);
     const setting = settingOf(session, running, { ...workload("base"), ...more, warmUpMs: 500, [name]: value });
-    const runners = await open(found, setting);
+    const runners = found.map((one) => new Runner(one, setting));
     try {
       await throughput(runners, Math.min(3, options.rounds), setting, async () => {});
     } finally {
-      await close(runners);
+      await Promise.all(runners.map((runner) => runner.close()));
     }
     const columns = runners.map((runner) => ({ name: runner.found.name, title: runner.found.column.title, rounds: runner.rounds }));
     points.push({ value, columns });

@@ -3,7 +3,7 @@ import type { Delays } from "../measure/percentiles.ts";
 import type { Workload } from "../measure/workload.ts";
 import { perSecond, summaryOf } from "../report/statistics.ts";
 import { ClientProcess } from "../worker/client.ts";
-import type { Round } from "../worker/protocol.ts";
+import type { Round, TaskName, Tasks } from "../worker/protocol.ts";
 import type { Found } from "./discover.ts";
 import { interleaved } from "./interleave.ts";
 import { load } from "./machine.ts";
@@ -12,16 +12,6 @@ import type { Pinning } from "./pinning.ts";
 /** A column failed: it lost a message, or could not be run. */
 export class BenchError extends Error {
   override readonly name = "BenchError";
-}
-
-/** A column with its client process and what it has measured. */
-export interface Runner {
-  readonly found: Found;
-  readonly client: ClientProcess;
-  readonly count: number;
-  readonly rounds: Round[];
-  readonly idle: Delays[];
-  readonly half: Delays[];
 }
 
 export interface Setting {
@@ -43,29 +33,49 @@ export async function blame<T>(found: Found, doing: string, work: () => Promise<
   }
 }
 
-/** Opens each column in a process of its own and warms it up; what it measures meanwhile is thrown away. */
-export async function open(found: readonly Found[], setting: Setting): Promise<Runner[]> {
-  const { site, workload, pinning, stallMs, log } = setting;
-  const runners: Runner[] = [];
-  try {
-    for (const one of found) {
-      log(`warming up ${one.name}`);
-      const client = new ClientProcess(pinning);
-      const runner = { found: one, client, count: 0, rounds: [], idle: [], half: [] };
-      runners.push(runner);
-      await blame(one, "opening", () => client.ask("open", { column: one.path, site, workload, stallMs }));
-      const { count } = await blame(one, "warming up", () => client.ask("warmUp", {}));
-      runners[runners.length - 1] = { ...runner, count };
-    }
-    return runners;
-  } catch (error) {
-    await close(runners);
-    throw error;
-  }
-}
+/** A column at work: its client process of the moment, and what it has measured. */
+export class Runner {
+  readonly found: Found;
+  readonly rounds: Round[] = [];
+  readonly idle: Delays[] = [];
+  readonly half: Delays[] = [];
+  readonly #setting: Setting;
+  #client: ClientProcess | undefined;
+  #count = 0;
 
-export async function close(runners: readonly Runner[]): Promise<void> {
-  await Promise.all(runners.map(({ client }) => client.close()));
+  constructor(found: Found, setting: Setting) {
+    this.found = found;
+    this.#setting = setting;
+  }
+
+  /**
+   * Starts a new client process and warms it up; what it measures meanwhile is thrown away. Now and then V8 optimises a process less well
+   * than others, for good: with a new process for each round that shows in the spread instead of in a column.
+   */
+  async fresh(): Promise<void> {
+    await this.close();
+    const { site, workload, pinning, stallMs } = this.#setting;
+    this.#client = new ClientProcess(pinning);
+    await this.ask("opening", "open", { column: this.found.path, site, workload, stallMs });
+    this.#count = (await this.ask("warming up", "warmUp", {})).count;
+  }
+
+  async round(): Promise<void> {
+    this.rounds.push(await this.ask("running a round", "round", { count: this.#count }));
+  }
+
+  /** Rejects with `BenchError`. */
+  ask<N extends TaskName>(doing: string, task: N, ask: Tasks[N]["ask"]): Promise<Tasks[N]["answer"]> {
+    return blame(this.found, doing, () => {
+      if (this.#client === undefined) throw new Error("its process was not started");
+      return this.#client.ask(task, ask);
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#client?.close();
+    this.#client = undefined;
+  }
 }
 
 /** Throughput, interleaved; gives the load before each round. */
@@ -79,8 +89,9 @@ export async function throughput(
   for (const [n, order] of interleaved(runners, rounds).entries()) {
     loads.push(load());
     setting.log(`round ${n + 1} of ${rounds} (load ${loads.at(-1)})`);
-    for (const { found, client, count, rounds: results } of order) {
-      results.push(await blame(found, `running round ${n + 1}`, () => client.ask("round", { count })));
+    for (const runner of order) {
+      await runner.fresh();
+      await runner.round();
     }
     await beside();
     await setting.settle();
@@ -95,11 +106,11 @@ export async function delays(runners: readonly Runner[], rounds: number, setting
   const timed = runners.filter(({ found }) => found.column.latency);
   for (const [n, order] of interleaved(timed, rounds).entries()) {
     setting.log(`delays, round ${n + 1} of ${rounds} (load ${load()})`);
-    for (const { found, client, rounds: results, idle, half } of order) {
-      const own = summaryOf(results.map((round) => perSecond(round.live)))?.median ?? latency.perSecond;
-      const at = (rate: number) => blame(found, "timing", () => client.ask("latency", { perSecond: rate, ms: latency.ms }));
-      idle.push(await at(latency.perSecond));
-      half.push(await at(Math.max(1, Math.round(own / 2))));
+    for (const runner of order) {
+      const own = summaryOf(runner.rounds.map((round) => perSecond(round.live)))?.median ?? latency.perSecond;
+      const at = (rate: number): Promise<Delays> => runner.ask("being timed", "latency", { perSecond: rate, ms: latency.ms });
+      runner.idle.push(await at(latency.perSecond));
+      runner.half.push(await at(Math.max(1, Math.round(own / 2))));
     }
     await setting.settle();
   }

@@ -44,7 +44,7 @@ export class Bench {
     const start = performance.now();
     let count = Math.min(FIRST_COUNT, most);
     for (;;) {
-      const { publish, consume, live } = await this.#once(count);
+      const { publish, consume, live } = await this.round(count);
       const slowest = Math.max(publish.ms, consume?.ms ?? 0, live.ms) / count;
       const worth = Math.min(most, Math.max(FEWEST, Math.round(roundMs / slowest)));
       if (performance.now() - start >= warmUpMs) return { count: worth };
@@ -52,13 +52,7 @@ export class Bench {
     }
   }
 
-  /** A turn of this column. While others had theirs, this process was idle and its heap shrank: a first run of the turn is thrown away. */
   async round(count: number): Promise<Round> {
-    if (this.#workload.warmUpMs > 0) await this.#once(count);
-    return this.#once(count);
-  }
-
-  async #once(count: number): Promise<Round> {
     const stored = await this.#stored(count);
     return { ...stored, live: this.#workload.topics > 1 ? stored.publish : await this.#live(count) };
   }
@@ -147,7 +141,6 @@ export class Bench {
     this.#session.attach(topic);
     const account = new Account({ count, keys: this.#workload.keys, stallMs: 2 ** 30 });
     account.slow(restMs);
-    globalThis.gc?.();
     const consumer = await this.#session.consume(account);
     const baseline = process.memoryUsage.rss();
     const sampler = setInterval(() => {

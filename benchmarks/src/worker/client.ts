@@ -20,7 +20,6 @@ export class ClientProcess {
     const [file, args] = pinning.client(process.execPath, [
       "--conditions=@brokerkit/source",
       "--disable-warning=ExperimentalWarning",
-      "--expose-gc",
       ENTRY,
     ]);
     this.#child = spawn(file, args, { stdio: ["ignore", "pipe", "pipe", "ipc"] });
