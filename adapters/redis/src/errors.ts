@@ -9,8 +9,8 @@ const REPLIES: Readonly<Record<string, Classified>> = {
   NOAUTH: fatal("UNAUTHENTICATED"),
   NOPERM: fatal("FORBIDDEN"),
   DENIED: fatal("FORBIDDEN"),
-  // Nothing is stored until somebody makes room; trying again only adds to the load of a server that is full.
-  OOM: fatal("QUOTA_EXCEEDED"),
+  // Trimming, expiry or a larger maxmemory make room without any change of the call.
+  OOM: { code: "QUOTA_EXCEEDED", retryable: true },
   NOGROUP: fatal("NOT_FOUND"),
   WRONGTYPE: fatal("INVALID_ARGUMENT"),
   LOADING: OUTAGE,

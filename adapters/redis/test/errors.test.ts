@@ -10,7 +10,7 @@ test.each([
   [new Error("ERR AUTH <password> called without any password configured for the default user."), "UNAUTHENTICATED", false],
   [new Error("NOPERM this user has no permissions to run the 'eval' command"), "FORBIDDEN", false],
   [new Error("DENIED Redis is running in protected mode"), "FORBIDDEN", false],
-  [new Error("OOM command not allowed when used memory > 'maxmemory'. script: 1, on @user_script:1."), "QUOTA_EXCEEDED", false],
+  [new Error("OOM command not allowed when used memory > 'maxmemory'. script: 1, on @user_script:1."), "QUOTA_EXCEEDED", true],
   [new Error("NOGROUP No such key 'a' or consumer group 'b'"), "NOT_FOUND", false],
   [new Error("WRONGTYPE Operation against a key holding the wrong kind of value"), "INVALID_ARGUMENT", false],
   [new Error("ERR DB index is out of range"), "INVALID_ARGUMENT", false],

@@ -10,6 +10,8 @@ import { END } from "./scripts/topic.ts";
 
 /** Bytes that one read should not exceed by much. */
 const READ_BYTES = 4_194_304;
+/** How large entries are taken to be before any was seen. */
+export const FIRST_GUESS = 65_536;
 
 /** How many entries to ask for: fewer where the last ones were large. */
 export function countFor(max: number, entryBytes: number): string {
@@ -38,7 +40,7 @@ export class StreamReader {
   #link: Link | undefined;
   /** How many entries the stream was ever given up to `last`; −1 where that is not known. */
   #ordinal = -1;
-  #entryBytes = 0;
+  #entryBytes = FIRST_GUESS;
 
   private constructor(session: Session, keys: TopicKeys, events: Events) {
     this.#session = session;

@@ -12,7 +12,7 @@ import {
 import { type Arg, evalsha, type Link, type Reply, unknownScript, within } from "../client.ts";
 import { groupMissing, topicMissing } from "../errors.ts";
 import { bounded, fence, type Member, type Session, waiting } from "./client.ts";
-import { countFor, StreamReader, sizeOf } from "./cursor.ts";
+import { countFor, FIRST_GUESS, StreamReader, sizeOf } from "./cursor.ts";
 import { cutAt, MAIN, placeOf, RETRY } from "./mapping.ts";
 import { EntryDelivery } from "./scripts/entry.ts";
 import { placeGroup } from "./scripts/group.ts";
@@ -85,7 +85,7 @@ class GroupSubscription implements Subscription, Member {
   #closing: Promise<void> | undefined;
   #receiving: Promise<unknown> = Promise.resolve();
   #scanAt = 0;
-  #entryBytes = 0;
+  #entryBytes = FIRST_GUESS;
   #inboxBusy = false;
   /** A delivery of ours was claimed again by ourselves, so a consumer's name alone no longer says which of the two is meant. */
   #exact = false;

@@ -50,6 +50,20 @@ describe("what is stored comes back", () => {
     );
   });
 
+  test("the largest number of headers survives, in a batch of such records too", async () => {
+    const { driver, topic, capabilities } = await topicOn();
+    const reader = await read(driver, topic, "g");
+    const headers: WireRecord["headers"] = Array.from({ length: capabilities.message.maxHeaders }, (_, n) => [
+      `h${n}`,
+      Buffer.from(`${n}`),
+    ]);
+    await store(
+      driver,
+      ["1", "2", "3"].map((id) => record(topic, id, { headers, delayMs: id === "3" ? 10 : undefined })),
+    );
+    for (const delivery of await reader.take(3)) expect(delivery.headers).toEqual(headers);
+  });
+
   test("bodies of many sizes and of the largest size survive", async () => {
     const { driver, topic, capabilities } = await topicOn();
     const reader = await read(driver, topic, "g");

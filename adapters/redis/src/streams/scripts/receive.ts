@@ -27,22 +27,25 @@ end
 if scan then trim(k, meta) end
 move(k, KEYS[3])
 move(inbox, KEYS[7])
-local s, g = info(k), groupOf(k, group)
+local g = groupOf(k, group)
 if not g then return redis.error_reply('NOGROUP the group is gone') end
-local last, to = g['last-delivered-id'], ''
-local ordinal = readUpTo(meta, group, last)
-if g['entries-read'] ~= (ordinal or false) then c('XGROUP', 'SETID', k, group, last, 'ENTRIESREAD', ordinal or -1) end
-local lost = missing(s, last, ordinal, meta)
-if lost == 0 and less(last, s.gone) and c('HGET', meta, 'deleted:' .. group) ~= s.gone then lost = -1 end
-if c('HDEL', meta, 'loss:' .. group) == 1 and lost == 0 then lost = -1 end
-if lost ~= 0 then
-  to = s.last
-  c('HSET', meta, 'deleted:' .. group, s.gone)
-  if less(last, s.last) and s.n > 0 and less(last, s.first) then to = before(s.first)
-  elseif less(last, s.last) and s.n > 0 then to = last end
-  ordinal = ordinalOf(s, to)
-  c('XGROUP', 'SETID', k, group, to, 'ENTRIESREAD', ordinal or -1)
-  noteRead(meta, group, to, ordinal)
+local last, to, lost = g['last-delivered-id'], '', 0
+local ordinal, flagged = readUpTo(meta, group, last), c('HDEL', meta, 'loss:' .. group) == 1
+-- What is unread and what is there agree as long as nothing is missing: the closer look, which touches bodies, is for when they don't.
+if scan or flagged or not g['lag'] or g['entries-read'] ~= ordinal or g['lag'] > c('XLEN', k) then
+  local s = info(k)
+  if g['entries-read'] ~= (ordinal or false) then c('XGROUP', 'SETID', k, group, last, 'ENTRIESREAD', ordinal or -1) end
+  lost = missing(s, last, ordinal, meta)
+  if lost == 0 and (flagged or (less(last, s.gone) and c('HGET', meta, 'deleted:' .. group) ~= s.gone)) then lost = -1 end
+  if lost ~= 0 then
+    to = s.last
+    c('HSET', meta, 'deleted:' .. group, s.gone)
+    if less(last, s.last) and s.n > 0 and less(last, s.first) then to = before(s.first)
+    elseif less(last, s.last) and s.n > 0 then to = last end
+    ordinal = ordinalOf(s, to)
+    c('XGROUP', 'SETID', k, group, to, 'ENTRIESREAD', ordinal or -1)
+    noteRead(meta, group, to, ordinal)
+  end
 end
 local more = 0
 local function lane(stream, due, notes)
