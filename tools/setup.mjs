@@ -64,7 +64,14 @@ function stale() {
     if (!path.includes("node_modules/")) continue;
     const found = have[path];
     if (found === undefined && (entry.optional || entry.peer || entry.devOptional)) continue;
-    if (found?.version !== entry.version || found?.integrity !== entry.integrity || Boolean(found?.link) !== Boolean(entry.link)) {
+    // npm notes a package as installed when it only wrote the lockfile.
+    const missing = found !== undefined && !existsSync(join(ROOT, path));
+    if (
+      missing ||
+      found?.version !== entry.version ||
+      found?.integrity !== entry.integrity ||
+      Boolean(found?.link) !== Boolean(entry.link)
+    ) {
       return `${path.slice(path.lastIndexOf("node_modules/") + 13)} differs from package-lock.json`;
     }
   }

@@ -12,8 +12,15 @@ const FILES = new Set(
 const REQUIRED = ["package.json", "README.md", "harness.ts", "src/index.ts", "src/capabilities.ts", "test/conformance.test.ts"];
 /** Lines of code of one driver; comments and blank lines do not count, so that explaining is free. */
 const DRIVER_LINES = 900;
-/** What runs inside the backend is counted apart: server-side scripts, the statements of a database, the engine of an embedded backend. */
-const SCRIPTS_LINES = 1_300;
+/**
+ * Folders whose lines are counted apart, with free file names. `scripts/`: what runs inside the backend (server-side scripts, the statements
+ * of a database, the engine of an embedded backend). `protocol/`: state machines of the wire protocol where no client keeps the SPI's
+ * contract; what a driver makes of them stays outside.
+ */
+const APART: ReadonlyMap<string, number> = new Map([
+  ["scripts", 1_300],
+  ["protocol", 2_000],
+]);
 const SUITE_LINES = 20;
 
 /** `redis+pubsub` allows the factory names redisPubsub and redisPubSub: compared without case and separators. */
@@ -29,19 +36,20 @@ function shape(root: string, name: string): string[] {
   for (const path of files) {
     const parts = path.slice(`${folder}/src/`.length).split("/");
     const last = parts.at(-1) ?? "";
-    // scripts/ holds what runs inside the backend, for the driver that it lies in.
-    const scripts = parts.indexOf("scripts");
-    const place = scripts === -1 ? parts : parts.slice(0, scripts + 1);
-    const driver = place.length === 2 && place[1] !== "scripts" && place[0] !== "scripts" ? (place[0] ?? "") : "";
-    const shaped = scripts === -1 ? place.length <= 2 && FILES.has(last) : scripts <= 1;
+    const apart = parts.slice(0, -1).findIndex((part) => APART.has(part));
+    // The folder of a further driver may hold such folders of its own.
+    const driver = apart === 1 || (apart === -1 && parts.length === 2) ? (parts[0] ?? "") : "";
+    const shaped = apart === -1 ? parts.length <= 2 && FILES.has(last) : apart <= 1;
     if (!shaped) {
-      found.push(`${path}: every adapter has the same file names (${[...FILES].join(", ")}, scripts/, one folder per further driver)`);
+      found.push(
+        `${path}: every adapter has the same file names (${[...FILES].join(", ")}, ${[...APART.keys()].join("/, ")}/, one folder per further driver)`,
+      );
     }
-    const owner = scripts === -1 ? driver : parts.slice(0, scripts + 1).join("/");
+    const owner = apart === -1 ? driver : parts.slice(0, apart + 1).join("/");
     if (path.endsWith(".ts")) drivers.set(owner, (drivers.get(owner) ?? 0) + readSource(root, path).codeLines);
   }
   for (const [driver, lines] of drivers) {
-    const most = driver.endsWith("scripts") ? SCRIPTS_LINES : DRIVER_LINES;
+    const most = APART.get(driver.slice(driver.lastIndexOf("/") + 1)) ?? DRIVER_LINES;
     if (lines > most) {
       const where = driver === "" ? `${folder}/src` : `${folder}/src/${driver}`;
       found.push(
@@ -50,8 +58,10 @@ function shape(root: string, name: string): string[] {
     }
   }
   for (const extra of foldersIn(root, `${folder}/src`)) {
-    if (extra !== "scripts" && !existsSync(join(root, folder, "src", extra, "driver.ts"))) {
-      found.push(`${folder}/src/${extra}/: a folder here is a further driver and has a driver.ts, or is scripts/`);
+    if (!APART.has(extra) && !existsSync(join(root, folder, "src", extra, "driver.ts"))) {
+      found.push(
+        `${folder}/src/${extra}/: a folder here is a further driver and has a driver.ts, or is ${[...APART.keys()].join("/ or ")}/`,
+      );
     }
   }
   if (files.includes(`${folder}/src/index.ts`) && existsSync(join(root, folder, "package.json"))) found.push(...publicNames(root, name));

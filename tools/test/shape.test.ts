@@ -55,9 +55,9 @@ describe("is refused:", () => {
     },
   );
 
-  test("a folder that is neither a driver nor scripts", () => {
+  test("a folder that is neither a driver nor counted apart", () => {
     expect(check({ "adapters/demo/src/live/mapping.ts": "" })).toEqual([
-      "adapters/demo/src/live/: a folder here is a further driver and has a driver.ts, or is scripts/",
+      "adapters/demo/src/live/: a folder here is a further driver and has a driver.ts, or is scripts/ or protocol/",
     ]);
   });
 
@@ -73,6 +73,14 @@ describe("is refused:", () => {
     const found = check({ "adapters/demo/src/scripts/claim.ts": lines(1_301) });
     expect(found).toHaveLength(1);
     expect(found[0]).toMatch("adapters/demo/src/scripts: 1301 lines of code");
+  });
+
+  test("more than 2,000 lines of wire protocol, which counts apart and has free file names", () => {
+    const protocol = { "adapters/demo/src/protocol/session.ts": lines(1_000), "adapters/demo/src/protocol/wire/frames.ts": lines(1_000) };
+    expect(check({ "adapters/demo/src/driver.ts": lines(899), ...protocol })).toEqual([]);
+    const found = check({ ...protocol, "adapters/demo/src/protocol/wire/more.ts": lines(1) });
+    expect(found).toHaveLength(1);
+    expect(found[0]).toMatch("adapters/demo/src/protocol: 2001 lines of code");
   });
 
   test("an export that is neither the factory nor a type", () => {
