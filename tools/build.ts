@@ -14,17 +14,27 @@ const isBare = (id: string): boolean => !/^(\.|\/|[A-Za-z]:)/.test(id) && !/\.(j
 /** What syntax newer than the target is turned into, such as `using`: bundled, so that no user needs it. */
 const isSyntaxHelper = (id: string): boolean => id.startsWith("@oxc-project/runtime/");
 
-/** Entry name → source file, read from the package's own exports, so that the two can't differ. */
+/** `./dist/main.js` → `main` */
+const entryName = (built: string): string => built.slice("./dist/".length, -".js".length);
+
+/** Entry name → source file, read from the package's own exports and commands, so that they can't differ. */
 export function entriesOf(workspace: Workspace): Record<string, string> {
   const entries: Record<string, string> = {};
+  // A command is built from the source of the same name.
+  for (const built of Object.values(workspace.manifest.bin ?? {}))
+    entries[entryName(built)] = join(ROOT, workspace.folder, "src", `${entryName(built)}.ts`);
   for (const conditions of Object.values(workspace.manifest.exports ?? {})) {
     if (typeof conditions === "string") continue;
     const source = conditions[SOURCE];
     const built = conditions["default"];
-    if (source !== undefined && built !== undefined)
-      entries[built.slice("./dist/".length, -".js".length)] = join(ROOT, workspace.folder, source);
+    if (source !== undefined && built !== undefined) entries[entryName(built)] = join(ROOT, workspace.folder, source);
   }
   return entries;
+}
+
+/** Whether programs import something of the package; a package that is only a command has no declarations. */
+export function isImported({ manifest }: Workspace): boolean {
+  return Object.values(manifest.exports ?? {}).some((conditions) => typeof conditions !== "string" && conditions["default"] !== undefined);
 }
 
 /** Builds one package; a missing source or a declaration that needs inference is an error that names the file. */
@@ -32,7 +42,7 @@ export async function build(workspace: Workspace): Promise<void> {
   const folder = join(ROOT, workspace.folder);
   const input = entriesOf(workspace);
   for (const source of Object.values(input)) {
-    if (!existsSync(source)) throw new Error(`${workspace.manifest.name}: ${source} is named in "exports" and does not exist`);
+    if (!existsSync(source)) throw new Error(`${workspace.manifest.name}: ${source} is named in "exports" or "bin" and does not exist`);
   }
   rmSync(join(folder, "dist"), { recursive: true, force: true });
   const bundle = await rolldown({
@@ -42,7 +52,7 @@ export async function build(workspace: Workspace): Promise<void> {
     // Everything that is imported by name stays an import: clients, and brokerkit/driver from brokerkit/memory.
     external: (id) => isBare(id) && !isSyntaxHelper(id),
     transform: { target: TARGET },
-    plugins: [dts({ oxc: true, tsconfig: false })],
+    plugins: isImported(workspace) ? [dts({ oxc: true, tsconfig: false })] : [],
     onLog(level, log) {
       if (level === "warn") throw new Error(`${workspace.manifest.name}: ${log.message}`);
     },

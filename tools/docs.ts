@@ -1,9 +1,11 @@
-// Writes what documentation takes from elsewhere: code cut from the programs under examples/docs/, and tables made from the sources and
-// from recorded runs. `node tools/setup.mjs node tools/docs.ts` rewrites the files; tools/checks/docs.ts fails when one differs.
+// Writes what documentation takes from elsewhere: code cut from the programs under examples/docs/, what a command prints, and tables made
+// from the sources and from recorded runs. `node tools/setup.mjs node tools/docs.ts` rewrites the files; tools/checks/docs.ts fails when one differs.
+import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { inspect } from "node:util";
+import { shown } from "../packages/cli/src/amounts.ts";
 import { fillGenerated, parseMarkdown, table } from "./markdown.ts";
 import { cut, parseRef } from "./snippets.ts";
 import { adapterNames, filesIn, ROOT, readManifest } from "./workspace.ts";
@@ -76,33 +78,6 @@ export async function records(root: string): Promise<readonly Record_[]> {
   // Embedded backends first, then by name.
   const rank = (one: Record_): number => ["memory", "sqlite"].indexOf(one.adapter) + 1 || 9;
   return found.sort((a, b) => rank(a) - rank(b) || (a.adapter < b.adapter ? -1 : 1));
-}
-
-// ---- numbers for people
-const TIMES: readonly (readonly [ms: number, unit: string])[] = [
-  [86_400_000, "d"],
-  [3_600_000, "h"],
-  [60_000, "min"],
-  [1_000, "s"],
-  [1, "ms"],
-];
-const grouped = (value: number): string => value.toLocaleString("en-US");
-
-export function shown(path: string, value: unknown): string {
-  if (typeof value === "boolean") return value ? "yes" : "no";
-  if (Array.isArray(value)) return value.length === 0 ? "–" : value.join(", ");
-  if (typeof value !== "number") return String(value);
-  if (value === Number.POSITIVE_INFINITY) return "no limit";
-  if (value === 0) return "0";
-  if (/ms$/i.test(path)) {
-    const [ms, unit] = TIMES.find(([size]) => value % size === 0) ?? [1, "ms"];
-    return `${grouped(value / ms)} ${unit}`;
-  }
-  if (/bytes$/i.test(path)) {
-    const unit = [1_073_741_824, 1_048_576, 1_024].find((size) => value % size === 0);
-    if (unit !== undefined) return `${grouped(value / unit)} ${unit === 1_024 ? "KiB" : unit === 1_048_576 ? "MiB" : "GiB"}`;
-  }
-  return grouped(value);
 }
 
 function leaves(record: Data, path = ""): [string, unknown][] {
@@ -179,6 +154,26 @@ const TABLES: Readonly<Record<string, (root: string) => Promise<string>>> = {
   "support-summary": supportTable,
 };
 
+/** A block of text under `<!-- output: brokerkit … -->` is what the command of this checkout prints to those arguments. */
+const COMMAND = /^output: brokerkit (\S.*)$/;
+
+function output(root: string, args: string): string {
+  const env = { ...process.env, NO_COLOR: "1", COLUMNS: "100" };
+  return execFileSync(process.execPath, [join(root, "packages/cli/src/main.ts"), ...args.split(" ")], {
+    env,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "pipe"],
+  }).trimEnd();
+}
+
+/** What belongs into a block with this marker; undefined where the block is the document's own. */
+function made(root: string, marker: string | undefined): string | undefined {
+  const ref = parseRef(marker);
+  if (ref !== undefined) return cut(root, ref);
+  const args = COMMAND.exec(marker ?? "")?.[1];
+  return args === undefined ? undefined : output(root, args);
+}
+
 export interface Rendered {
   readonly path: string;
   readonly text: string;
@@ -193,10 +188,9 @@ export async function render(root: string, path: string): Promise<Rendered> {
   const { lines, blocks } = parseMarkdown(original);
   const out = [...lines];
   for (const block of blocks.toReversed()) {
-    const ref = parseRef(block.marker);
-    if (ref === undefined) continue;
     try {
-      out.splice(block.from, block.to - block.from, ...cut(root, ref).split("\n"));
+      const text = made(root, block.marker);
+      if (text !== undefined) out.splice(block.from, block.to - block.from, ...text.split("\n"));
     } catch (error) {
       problems.push(`${path}:${block.line}: ${error instanceof Error ? error.message : String(error)}`);
     }

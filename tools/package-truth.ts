@@ -6,7 +6,7 @@ import { checkPackage, createPackageFromTarballData, type Problem } from "@areth
 import { build as esbuild } from "esbuild";
 import { publint } from "publint";
 import { formatMessage } from "publint/utils";
-import { buildAll } from "./build.ts";
+import { buildAll, isImported } from "./build.ts";
 import type { Report } from "./lanes/report.ts";
 import { packAll } from "./pack.ts";
 import { plainEnvironment, type RunOptions, run, tail } from "./process.ts";
@@ -95,6 +95,7 @@ async function looks(report: Report, name: string, tarball: string): Promise<voi
       .filter(({ type }) => type !== "suggestion")
       .map((message) => formatMessage(message, manifest ?? {}, { color: false }) ?? message.code);
   });
+  if (!published(ROOT).some((workspace) => workspace.manifest.name === name && isImported(workspace))) return;
   await report.measure(PACKAGE_STEP, `${name} passes attw as an ECMAScript module`, async () => {
     const result = await checkPackage(pkg);
     if (result.types === false) return ["has no types"];
@@ -256,6 +257,32 @@ function lowestNode(report: Report, what: string, check: (binary: string) => Pro
   return report.measure(PACKAGE_STEP, `${what} on Node ${LOWEST_NODE}`, async () => check(await lowest()));
 }
 
+/** A command runs where nothing but its package is there: no adapter, no client. */
+async function commandConsumer(report: Report, folder: string, tarballs: ReadonlyMap<string, string>): Promise<void> {
+  const name = "@brokerkit/cli";
+  const args = ["compare", "redis+pubsub", "sqlite"];
+  const wanted = /^redis\+pubsub → sqlite\n/;
+  mkdirSync(folder, { recursive: true });
+  await report.measure(PACKAGE_STEP, "npx runs brokerkit compare in an empty folder", () =>
+    expectRun(
+      "npx",
+      ["--yes", "--prefer-offline", `--package=file:${tarballs.get(name) ?? "missing"}`, "brokerkit", ...args],
+      { cwd: folder },
+      wanted,
+    ),
+  );
+  consumer(folder, tarballs, [name], []);
+  const installed = await report.measure(PACKAGE_STEP, `npm installs ${name} and nothing beside it`, async () => {
+    const failures = await npmInstall(folder);
+    const found = failures.length > 0 ? [] : readdirSync(join(folder, "node_modules")).filter((one) => !one.startsWith("."));
+    return [...failures, ...found.filter((one) => one !== "@brokerkit").map((one) => `it brought ${one} along`)];
+  });
+  if (!installed) return;
+  await lowestNode(report, "brokerkit compare runs", (lowest) =>
+    expectRun(lowest, [join("node_modules", name, "dist", "main.js"), ...args], { cwd: folder }, wanted),
+  );
+}
+
 /** The first TypeScript block of the README that imports brokerkit. */
 function readmeExample(): string | undefined {
   const readme = join(ROOT, "README.md");
@@ -304,6 +331,7 @@ export async function runPackageTruth(report: Report): Promise<void> {
     await npmConsumers(report, join(work, "npm"), tarballs);
     await pnpmConsumer(report, join(work, "pnpm"), tarballs);
     await readmeConsumer(report, join(work, "readme"), tarballs);
+    await commandConsumer(report, join(work, "command"), tarballs);
   } finally {
     rmSync(work, { recursive: true, force: true });
   }

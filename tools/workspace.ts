@@ -26,6 +26,8 @@ export interface Manifest {
   readonly files?: readonly string[];
   readonly workspaces?: readonly string[];
   readonly exports?: Exports;
+  /** Commands: name → built file. */
+  readonly bin?: Readonly<Record<string, string>>;
   readonly scripts?: Readonly<Record<string, string>>;
   readonly dependencies?: Readonly<Record<string, string>>;
   readonly devDependencies?: Readonly<Record<string, string>>;

@@ -46,6 +46,8 @@ export interface AdapterHarness {
   readonly gaps?: readonly KnownGap[] | undefined;
   /** A topic name that no case has used. Default: `<seed>-<random>`, which suits most backends. `seed` matches `[a-z-]+`. */
   topic?(seed: string): string;
+  /** Whether the backend itself takes two different names for the same and refuses the second. Default: it tells all names apart. */
+  collides?(name: string, other: string): boolean;
   /** Versions for the report, such as `{ client: "6.3.1", server: "7.0.15" }`. */
   versions?(site: Site): Promise<Readonly<Record<string, string>>>;
   /** The plain client of this backend, without brokerkit. */

@@ -240,6 +240,31 @@ describe("a broker without a program", () => {
     expect(await ask(one, "PING")).toBe("+PONG");
     expect(await ask(other, "PING")).toBe("+PONG");
   });
+
+  it("fetches what an installed program loads besides, once, and says where it is", async () => {
+    const cache = await mkdtemp(join(tmpdir(), "brokerkit-test-"));
+    onTestFinished(() => rm(cache, { recursive: true }));
+    vi.stubEnv("XDG_CACHE_HOME", cache);
+    let fills = 0;
+    const recipe: BrokerRecipe = {
+      ...redis,
+      process: {
+        ...recipeProcess,
+        library: {
+          name: "rules-1.0",
+          fill: async (folder) => {
+            fills += 1;
+            await writeFile(join(folder, "rules.conf"), "requirepass secret\n");
+          },
+        },
+        args: (place) => [...recipeProcess.args(place), "--include", join(place.library, "rules.conf")],
+      },
+    };
+    const [one] = await Promise.all([start(recipe), start(recipe)]);
+    expect(fills).toBe(1);
+    expect(await ask(one, "PING")).toMatch(/^-NOAUTH/);
+    expect(existsSync(join(cache, "brokerkit", "rules-1.0", "rules.conf"))).toBe(true);
+  });
 });
 
 it("says why nothing worked where a recipe has no way at all", async () => {

@@ -32,10 +32,11 @@ describe("broker names", () => {
     },
   );
 
-  test("adapters, tests and the generated table may say them", () => {
+  test("adapters, tests and generated files may say them", () => {
     expect(at("adapters/demo/src/a.ts", "redis")).toEqual([]);
     expect(at("conformance-tests/test/a.test.ts", "redis")).toEqual([]);
     expect(at("packages/core/src/adapters.generated.ts", "redis")).toEqual([]);
+    expect(at("packages/demo/src/records.generated.ts", "redis")).toEqual([]);
   });
 });
 

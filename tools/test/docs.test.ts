@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { docs } from "../checks/docs.ts";
-import { render, shown } from "../docs.ts";
+import { render } from "../docs.ts";
 import { anchorOf, parseMarkdown } from "../markdown.ts";
 import { cut, parseRef, regionsOf } from "../snippets.ts";
 import { tree } from "./tree.ts";
@@ -66,19 +66,6 @@ describe("markdown", () => {
     expect(links.map(({ target }) => target)).toEqual(["y.md", "i.svg", "z.md"]);
     expect([...anchors]).toEqual(["a", "a-1"]);
   });
-
-  test.each([
-    ["lease.ms", 30_000, "30 s"],
-    ["x.maxMs", Number.POSITIVE_INFINITY, "no limit"],
-    ["x.windowMs", 86_400_000, "1 d"],
-    ["x.maxBytes", 33_554_432, "32 MiB"],
-    ["x.maxBytes", 1_000, "1,000"],
-    ["x.maxRecords", 1_000, "1,000"],
-    ["x.list", [], "–"],
-    ["x.flag", true, "yes"],
-  ])("%s of %j is shown as %s", (path, value, text) => {
-    expect(shown(path, value)).toBe(text);
-  });
 });
 
 describe("the check", () => {
@@ -102,6 +89,19 @@ describe("the check", () => {
       expect.stringMatching(/does not parse/),
     ]);
     expect(await violations({ "README.md": `${good}\n\`\`\`sh\nnpm test\n\`\`\`\n` })).toEqual([]);
+  });
+
+  test("refuses what is not what the command prints, and a command that fails", async () => {
+    const main = `if (process.argv[2] === "fail") throw new Error("no"); console.log("printed", ...process.argv.slice(2));`;
+    const good = page("a();\nif (1) a();") + inner;
+    const said = (command: string, text: string): Promise<string[]> =>
+      violations({
+        "packages/cli/src/main.ts": main,
+        "README.md": `${good}\n<!-- output: brokerkit ${command} -->\n\`\`\`text\n${text}\n\`\`\`\n`,
+      });
+    expect(await said("compare a+b c", "printed compare a+b c")).toEqual([]);
+    expect(await said("compare a+b c", "printed")).toEqual([expect.stringMatching(/README\.md: line 16 differs/)]);
+    expect(await said("fail", "printed")).toEqual([expect.stringMatching(/README\.md:15: Command failed/)]);
   });
 
   test("refuses a region that nobody shows, and a program that no test runs", async () => {

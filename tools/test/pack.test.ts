@@ -23,13 +23,15 @@ test("a published manifest has neither sources nor what only the workspace needs
   });
 });
 
-test("what is built is what is exported", () => {
+test("what is built is what is exported or is a command", () => {
   const packages = published(ROOT);
   expect(packages.map(({ manifest }) => manifest.name)).toContain("brokerkit");
   for (const workspace of packages) {
-    const built = Object.values(workspace.manifest.exports ?? {}).flatMap((conditions) =>
+    const { bin = {}, exports = {} } = workspace.manifest;
+    const exported = Object.values(exports).flatMap((conditions) =>
       typeof conditions === "string" || conditions["default"] === undefined ? [] : [conditions["default"]],
     );
+    const built = [...Object.values(bin), ...exported];
     expect(Object.keys(entriesOf(workspace)).map((entry) => `./dist/${entry}.js`)).toEqual(built);
   }
 });

@@ -48,8 +48,13 @@ export class MemoryDriver implements Driver {
 
   async describe(topic: string, signal: AbortSignal): Promise<Capabilities> {
     this.#check(signal);
-    if (this.capabilities.topics.explicit && !this.#world.topics.has(topic)) throw noTopic(topic);
-    return this.capabilities;
+    const found = this.#world.topics.get(topic);
+    if (found === undefined && this.capabilities.topics.explicit) throw noTopic(topic);
+    const { topics } = this.capabilities;
+    return Object.freeze({
+      ...this.capabilities,
+      topics: Object.freeze({ ...topics, partitions: found?.logs.length ?? topics.partitions }),
+    });
   }
 
   publish(batch: readonly WireRecord[], signal: AbortSignal): Promise<readonly PublishResult[]> {

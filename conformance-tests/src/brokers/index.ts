@@ -1,4 +1,8 @@
 /** Brokers for tests and for people, started by recipes that adapters give as data. */
+export { type ReservedPort, reservePort } from "../faults/ports.ts";
+export { cacheFolder } from "./cache.ts";
+export { makeCertificates } from "./certificates.ts";
+export { mavenJars } from "./maven.ts";
 export {
   type BrokerOptions,
   type BrokerRecipe,
@@ -6,6 +10,7 @@ export {
   type ContainerRecipe,
   type Download,
   type Endpoint,
+  type Library,
   NotOursError,
   type Place,
   type ProcessRecipe,

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { guardPath, releasePath } from "../faults/guard.ts";
 import { type ReservedPort, reservePort } from "../faults/ports.ts";
+import { cached } from "./cache.ts";
 import { findProgram, type Program } from "./find.ts";
 import { type BrokerOptions, type BrokerRecipe, BrokerUnavailableError, type Endpoint, type Place, type ProcessRecipe } from "./recipe.ts";
 import { run } from "./run.ts";
@@ -43,6 +44,7 @@ async function lay(
   broker: BrokerRecipe,
   recipe: ProcessRecipe,
   program: Program,
+  library: string,
   context: LaunchContext,
   folder: string,
   ports: readonly number[],
@@ -59,6 +61,7 @@ async function lay(
     conf: join(folder, "conf"),
     binary: program.binary,
     home: program.home,
+    library,
   };
   await mkdir(place.data, { recursive: true });
   await mkdir(place.conf, { recursive: true });
@@ -85,6 +88,8 @@ export async function prepareLaunch(broker: BrokerRecipe, context: LaunchContext
   if (recipe === undefined) throw new BrokerUnavailableError(`${broker.name} has no recipe for one`);
   if (process.platform === "win32") throw new BrokerUnavailableError(`${broker.name} as a local process needs a POSIX system`);
   const program = await findProgram(broker, recipe, context.cache, context.env);
+  const { library: wanted } = recipe;
+  const library = wanted === undefined ? "" : await cached(context.cache, wanted.name, (folder) => wanted.fill(folder));
   const folder = context.folder ?? (await mkdtemp(join(tmpdir(), `brokerkit-${broker.name}-`)));
   const own = context.folder === undefined;
   const ports: ReservedPort[] = [];
@@ -101,6 +106,7 @@ export async function prepareLaunch(broker: BrokerRecipe, context: LaunchContext
       broker,
       recipe,
       program,
+      library,
       context,
       folder,
       ports.map(({ port }) => port),

@@ -24,16 +24,22 @@ export interface Place {
   readonly binary: string;
   /** Root folder of the package that the program comes from: "/" when it is installed. */
   readonly home: string;
+  /** Folder of what the program loads besides; "" where the recipe names no library. */
+  readonly library: string;
 }
 
-/** A program of another source than the distribution, unpacked into the cache folder once and shared between runs. */
-export interface Download {
+/** What the distribution does not have, fetched into the cache folder once and shared between runs. */
+export interface Library {
   /** Folder name in the cache: name and version. */
   readonly name: string;
-  /** The program inside that folder. */
-  readonly binary: string;
   /** Fills an empty folder and verifies what it fetched. Called once at a time, and again only if it failed. */
   fill(folder: string): Promise<void>;
+}
+
+/** A program of another source than the distribution. */
+export interface Download extends Library {
+  /** The program inside that folder. */
+  readonly binary: string;
 }
 
 /** How to run a broker as a local process. */
@@ -43,6 +49,8 @@ export interface ProcessRecipe {
   /** Debian package that brings the program where it is missing. */
   readonly debian?: string | undefined;
   readonly download?: Download | undefined;
+  /** What the program needs besides, wherever it comes from itself: the classes of a server that a common runtime runs. */
+  readonly library?: Library | undefined;
   /** How many ports it needs besides the main one. Default 0. */
   readonly extraPorts?: number | undefined;
   /** Files to write before the first start, by their path below `conf`. */

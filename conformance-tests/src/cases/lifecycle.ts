@@ -7,7 +7,7 @@ import {
   type SubscribeRequest,
 } from "brokerkit/driver";
 import { check, defined, eachAtLeastOnce, eachOnce, equal, isError, outcome, refuses, rejects } from "../assert.ts";
-import { type Case, redelivers, replays } from "../case.ts";
+import { type Case, hasKeys, redelivers, replays } from "../case.ts";
 import { type ConnectOptions, type Context, many, publishMany } from "../context.ts";
 import type { Tap } from "../recording.ts";
 import { Sink } from "../sink.ts";
@@ -247,10 +247,12 @@ export const lifecycle: readonly Case[] = [
         const subscription = await sink.join(broker.topic(name), { broadcast: true, onDataLoss });
         const dies = outcome(subscription.closed);
         const publisher = (await t.connect()).topic(name);
-        await publisher.publish("before");
+        // One key: which messages are the newest is not known of several shards.
+        const key = hasKeys(t.capabilities) ? (): string => "k" : undefined;
+        await publishMany(publisher, ["before"], key);
         await sink.sees(["before"]);
         await link.cut();
-        await publishMany(publisher, many(20));
+        await publishMany(publisher, many(20), key);
         await defined(t.provoke.expire, "harness.provoke.expire")(t.site, name, 5);
         link.mend();
         if (onDataLoss === "fail") {

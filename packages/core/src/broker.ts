@@ -54,6 +54,9 @@ export class BrokerHandle implements Broker {
   #name: string;
   #effective: EffectiveCapabilities | undefined;
   #closing: Promise<void> | undefined;
+  /** When closing gives up (monotonic ms), and whether handlers may still publish until then. */
+  #deadline: number = Number.POSITIVE_INFINITY;
+  #publishing = true;
 
   constructor(source: BrokerSource, options: Options, requires: readonly Feature[]) {
     this.#name = source.name;
@@ -167,7 +170,11 @@ export class BrokerHandle implements Broker {
   close(o: { deadlineMs?: number | undefined } = {}): Promise<void> {
     checkKeys("close", o, ["deadlineMs"]);
     checkNumber("deadlineMs", o.deadlineMs, 0);
-    this.#closing ??= this.#drain(this.#clock.monotonic() + (o.deadlineMs ?? DEFAULTS["close.deadlineMs"]));
+    if (this.#closing !== undefined && o.deadlineMs !== undefined) this.#hurry(o.deadlineMs);
+    if (this.#closing === undefined) {
+      this.#deadline = this.#clock.monotonic() + (o.deadlineMs ?? DEFAULTS["close.deadlineMs"]);
+      this.#closing = this.#drain();
+    }
     return this.#closing;
   }
 
@@ -188,12 +195,21 @@ export class BrokerHandle implements Broker {
   }
 
   /** Subscriptions first, since their handlers may still publish; then what is being published; the link last. */
-  async #drain(deadline: number): Promise<void> {
-    const left = (): number => Math.max(0, deadline - this.#clock.monotonic());
-    await Promise.all([...this.#subscriptions].map((subscription) => subscription.close({ deadlineMs: left() })));
-    await this.#wiring.publish.close(deadline);
+  async #drain(): Promise<void> {
+    const deadlineMs = Math.max(0, this.#deadline - this.#clock.monotonic());
+    await Promise.all([...this.#subscriptions].map((subscription) => subscription.close({ deadlineMs })));
+    this.#publishing = false;
+    await this.#wiring.publish.close(this.#deadline);
     await this.#connection.close();
     this.#wiring.keepalive.close();
+  }
+
+  /** Closing is under way: it ends at this time already. */
+  #hurry(deadlineMs: number): void {
+    this.#deadline = Math.min(this.#deadline, this.#clock.monotonic() + deadlineMs);
+    for (const subscription of this.#subscriptions) void subscription.close({ deadlineMs });
+    // Until the subscriptions are closed their handlers may publish.
+    if (!this.#publishing) void this.#wiring.publish.close(this.#deadline);
   }
 
   #opened(adapter: Adapter, capabilities: Capabilities): void {

@@ -13,6 +13,9 @@ import { parseUrl } from "./url.ts";
 /** The version of the adapter interface that this package speaks. */
 const SPI = 1;
 
+/** Options beside an adapter: what it is known to lack can't be required of it. */
+type Requiring<F extends Features> = Options & { requires?: readonly FeaturesOf<NoInfer<F>>[] | undefined };
+
 /**
  * Connects to the backend that a URL (or an adapter such as `memory()`) names, and resolves when it is reached.
  * `requires` lists the features the application needs; it is checked now and is the broker's type. Rejects `INVALID_ARGUMENT`,
@@ -22,7 +25,7 @@ export function connect<const R extends readonly Feature[] = readonly Feature[]>
   url: string,
   o?: Options & { requires?: R | undefined },
 ): Promise<Broker<R[number]>>;
-export function connect<F extends Features>(adapter: Adapter<F>, o?: Options): Promise<Broker<FeaturesOf<F>>>;
+export function connect<F extends Features>(adapter: Adapter<F>, o?: Requiring<F>): Promise<Broker<FeaturesOf<F>>>;
 export async function connect(target: string | Adapter, o: Options & { requires?: readonly Feature[] | undefined } = {}): Promise<Broker> {
   const broker = makeBroker("connect", target, o);
   try {
@@ -41,7 +44,7 @@ export function createBroker<const R extends readonly Feature[] = readonly Featu
   url: string,
   o?: Options & { requires?: R | undefined },
 ): Broker<R[number]>;
-export function createBroker<F extends Features>(adapter: Adapter<F>, o?: Options): Broker<FeaturesOf<F>>;
+export function createBroker<F extends Features>(adapter: Adapter<F>, o?: Requiring<F>): Broker<FeaturesOf<F>>;
 export function createBroker(target: string | Adapter, o: Options & { requires?: readonly Feature[] | undefined } = {}): Broker {
   return makeBroker("createBroker", target, o);
 }

@@ -3,7 +3,7 @@ import { unsupported } from "./capability/unsupported.ts";
 import { checkConsumeOptions } from "./checks.ts";
 import type { Consumption } from "./consumption.ts";
 import type { BoundTopic } from "./definition.ts";
-import { invalidArgument } from "./errors.ts";
+import { BrokerError, invalidArgument } from "./errors.ts";
 import { type BatchOptions, type ConsumeOptions, checkChoice, checkGroupName, checkNumber, DEFAULTS } from "./options.ts";
 import { RetryPolicy } from "./retry/policy.ts";
 import { wireStart } from "./start.ts";
@@ -50,6 +50,14 @@ function checkWho(verb: string, o: GroupOptions): void {
   }
 }
 
+/** Throws `UNSUPPORTED` for an order of the whole topic where it has several shards, each with an order of its own. */
+export function checkOneShard(order: "key" | "topic" | "none", topic: Pick<BoundTopic, "name" | "capabilities">, adapter: string): void {
+  const { partitions } = topic.capabilities.topics;
+  if (order !== "topic" || partitions <= 1) return;
+  const text = `[${adapter}] Topic "${topic.name}" can have ${partitions} shards, each with an order of its own, so order: "topic" can't be kept. Create it with one (defineTopic("…", { order: "topic" }) does), or give what must stay in order one key.`;
+  throw new BrokerError("UNSUPPORTED", text, { details: { capability: "order.topic", supportedBy: [] }, adapter, topic: topic.name });
+}
+
 /** The options with their defaults, checked against what this topic can do. Throws `UNSUPPORTED` before anything is sent. */
 export function consumption(
   topic: BoundTopic,
@@ -63,6 +71,8 @@ export function consumption(
   const { group } = o;
   if (group === undefined && capabilities.delivery.broadcast === "none") throw unsupported("broadcast", adapter, topic.name);
   if (group !== undefined && capabilities.delivery.group === "none") throw unsupported("groups", adapter, topic.name);
+  const order = o.order ?? topic.order;
+  checkOneShard(order, topic, adapter);
   const retry = o.retry ?? {};
   if (
     (retry.mode === "requeue" || retry.then === "requeue") &&
@@ -78,7 +88,7 @@ export function consumption(
     // A stream is paced by whoever pulls it.
     concurrency: o.concurrency ?? (manual ? Number.POSITIVE_INFINITY : DEFAULTS.concurrency),
     timeoutMs: o.timeoutMs ?? DEFAULTS.timeoutMs,
-    order: o.order ?? topic.order,
+    order,
     retry: new RetryPolicy(retry, capabilities.hold),
     deadLetter: o.deadLetter ?? DEFAULTS.deadLetter,
     onDataLoss: o.onDataLoss ?? DEFAULTS.onDataLoss,

@@ -13,7 +13,7 @@ export interface TopicOptions<S extends Schema> {
   schema: S;
   /** Computes the ordering key of a payload; `PublishOptions.key` wins. */
   key?(payload: In<S>): string;
-  /** What order the topic's messages keep, published and handled. Default `"key"`. */
+  /** What order the topic's messages keep, published and handled. Default `"key"`. `"topic"`: it is created with one shard. */
   order?: "key" | "topic" | "none" | undefined;
   /** Shards to create the topic with, where the backend has partitions; elsewhere provisioning says that it has no effect. */
   partitions?: number | undefined;
@@ -56,6 +56,9 @@ export function checkDefinition(where: string, definition: Partial<TopicDefiniti
   }
   checkChoice("order", order, ["key", "topic", "none"]);
   checkNumber("partitions", partitions, 1, true);
+  if (order === "topic" && partitions !== undefined && partitions > 1) {
+    throw invalidArgument("partitions", `${at}: order: "topic" needs one shard, as each has an order of its own; leave partitions out.`);
+  }
   checkKeys("retention", retention ?? {}, ["ms", "bytes", "compact"]);
   checkNumber("retention.ms", retention?.ms, 1);
   checkNumber("retention.bytes", retention?.bytes, 1);

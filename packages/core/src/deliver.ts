@@ -5,6 +5,7 @@ import { idOf } from "./delivery.ts";
 import type { Clock } from "./driver/adapter.ts";
 import type { Place, ShardId, WireDelivery } from "./driver/wire.ts";
 import { type BrokerError, fromDriver } from "./errors.ts";
+import { Failing } from "./failing.ts";
 import { Window } from "./flow/window.ts";
 import { Handling } from "./handling.ts";
 import type { Connection } from "./lifecycle/connection.ts";
@@ -13,7 +14,7 @@ import { subscriberLoss } from "./lifecycle/loss.ts";
 import type { Interceptor } from "./options.ts";
 import { Backlog } from "./ordering/backlog.ts";
 import { Alarm } from "./primitives/alarm.ts";
-import { settleBy } from "./primitives/race.ts";
+import { type Deferred, deferred } from "./primitives/deferred.ts";
 import type { PublishLine } from "./publish.ts";
 import { Entry } from "./settlement/entry.ts";
 import { Ownership } from "./settlement/ownership.ts";
@@ -31,7 +32,7 @@ export interface DeliverWiring {
 
 const CREDIT = 10_000;
 const GRACE_MS = 1_000;
-/** THE DELIVERY LINE: receive, lane, decode … handler (handling.ts), retry, dead letter, settle; the file that knows this order. */
+/** THE DELIVERY LINE: receive, lane, decode … handler (handling.ts), retry, dead letter (failing.ts), settle; the file that knows this order. */
 export class DeliverLine {
   readonly #wiring: DeliverWiring;
   readonly #options: Consumption;
@@ -42,9 +43,13 @@ export class DeliverLine {
   readonly #backlog: Backlog<Entry>;
   readonly #copies: Copies<Entry>;
   readonly #handling: Handling;
+  readonly #failing: Failing;
   readonly #window: Window;
   readonly #alarm: Alarm;
   readonly #end: Alarm;
+  readonly #grace: Alarm;
+  /** Closing waits no longer for anybody. */
+  readonly #late: Deferred<void> = deferred<void>();
   readonly #stopped = new AbortController();
   readonly #quiet: (() => void)[] = [];
   #concurrency: number;
@@ -68,6 +73,7 @@ export class DeliverLine {
     this.#window = new Window(this.#clock, (options.manual ? 1 : this.#concurrency) * (options.batch?.max ?? 1), most);
     this.#alarm = new Alarm(this.#clock, () => this.#ring());
     this.#end = new Alarm(this.#clock, () => this.#giveUpClosing());
+    this.#grace = new Alarm(this.#clock, () => this.#late.resolve());
     this.#backlog = new Backlog(options.batch, (entry, now) => this.#ownership.owns(entry, now));
     this.#copies = new Copies({
       clock: this.#clock,
@@ -123,14 +129,26 @@ export class DeliverLine {
         fromDriver(wiring.connection.driver, error, { adapter: wiring.adapter, doing: "acknowledge", topic: options.topic.name }),
       refused: died,
     });
+    this.#failing = new Failing({
+      clock: this.#clock,
+      options,
+      backlog: this.#backlog,
+      copies: this.#copies,
+      emit: (event) => this.#emit(event),
+      dropped: (entry) => {
+        this.#ownership.settle(entry);
+        this.#left(entry);
+      },
+      waits: () => this.#alarm.at(this.#backlog.due),
+    });
     this.#handling = new Handling(
       {
         adapter: wiring.adapter,
         clock: this.#clock,
         interceptors: wiring.interceptors,
         ownership: this.#ownership,
-        failed: (...run) => this.#failed(...run),
-        given: (entry, reason, error) => this.#giveUp(entry, reason, error),
+        failed: (...run) => this.#failing.failed(...run),
+        given: (...verdict) => this.#failing.giveUp(...verdict),
         left: (entry) => this.#backlog.leave(entry),
         timedOut: ({ id, attempt }) => this.#emit({ type: "timeout", id, attempt: attempt - 1, timeoutMs: options.timeoutMs }),
         over: (messages) => {
@@ -185,8 +203,9 @@ export class DeliverLine {
   /** Drains until `deadline` (monotonic ms), then aborts what still runs; hands back the rest. */
   async close(deadline: number): Promise<void> {
     this.#closing = true;
+    this.#grace.at(deadline + GRACE_MS);
     // A driver on a dead link may take its time; closing does not.
-    const bounded = (work: Promise<unknown>): Promise<void> => settleBy(this.#clock, deadline + GRACE_MS, work);
+    const bounded = (work: Promise<unknown>): Promise<unknown> => Promise.race([work.catch(() => {}), this.#late.promise]);
     await bounded(this.#feed.stop());
     await bounded(this.#ownership.handBack(this.#backlog.drain()));
     if (this.#options.manual) this.#handling.abandon("the stream was closed");
@@ -201,11 +220,14 @@ export class DeliverLine {
     this.#alarm.cancel();
     this.#ownership.stop();
     await bounded(this.#feed.leave());
+    this.#grace.cancel();
   }
 
   /** Closing, if it is under way, ends at this time already. */
   hurry(deadline: number): void {
-    if (this.#closing) this.#end.at(deadline);
+    if (!this.#closing) return;
+    this.#end.at(deadline);
+    this.#grace.at(deadline + GRACE_MS);
   }
 
   #giveUpClosing(): void {
@@ -219,11 +241,13 @@ export class DeliverLine {
     const { manual, batch, topic } = this.#options;
     // What is held for its next attempt, and what waits behind it, must not keep other keys from coming.
     const { size, available, held } = this.#backlog;
-    const owned = this.#ownership.size;
+    const active = this.#ownership.size - this.#ownership.recorded - (size - available) - held;
+    // What is handled and waits behind a gap is bounded by its shard's hold.
+    const owned = this.#ownership.size - (topic.capabilities.hold.scope === "shard" ? this.#ownership.recorded : 0);
     // A stream's user may hold what it likes unsettled; what nobody has asked for is what counts.
     const wanted = manual
       ? this.#window.ahead(this.#demand * (batch?.max ?? 1), size)
-      : this.#window.room(owned - (size - available) - held - this.#ownership.recorded, owned, this.#ownership.bytes);
+      : this.#window.room(active, owned, this.#ownership.bytes);
     return this.#paused || this.#closing ? 0 : Math.min(wanted, topic.capabilities.receive.maxRecords);
   }
 
@@ -247,10 +271,11 @@ export class DeliverLine {
     if (this.#pumping) return;
     this.#pumping = true;
     while (!this.#paused && !this.#closing && this.#handling.size < this.#concurrency && !(this.#options.manual && this.#demand === 0)) {
-      const entries = this.#backlog.take(this.#clock.monotonic());
+      const now = this.#clock.monotonic();
+      const entries = this.#backlog.take(now);
       if (entries === undefined) break;
       if (this.#options.manual) this.#demand--;
-      this.#alarm.at(this.#handling.start(entries, this.#clock.monotonic())); // decode, trace, interceptors, handler
+      this.#alarm.at(this.#handling.start(entries, now)); // decode, trace, interceptors, handler
     }
     this.#pumping = false;
     this.#alarm.at(this.#backlog.due);
@@ -261,55 +286,7 @@ export class DeliverLine {
     if (this.#room() > 0) this.#feed.wake();
   }
 
-  // ---- retry
-  /** One message of a failed batch may be the cause: each goes again by itself, in order. */
-  #split(entries: readonly Entry[]): void {
-    for (const entry of entries) {
-      entry.failures++;
-      entry.firstFailedAt ||= this.#clock.now();
-      entry.state = "buffered";
-    }
-    this.#backlog.split(entries);
-  }
-
-  #failed(entries: readonly Entry[], error: unknown, delayMs: number | undefined, together: boolean): void {
-    const { retry, group, deadLetter, batch } = this.#options;
-    if (together && entries.length > 1 && batch?.onThrow === "split") return this.#split(entries);
-    const again: Entry[] = [];
-    let pause = 0;
-    for (const entry of entries) {
-      entry.failures++;
-      entry.firstFailedAt ||= this.#clock.now();
-      const heldMs = this.#clock.monotonic() - entry.receivedAt;
-      const decision = retry.decide({ error, failures: entry.failures, delayMs, heldMs, held: this.#backlog.held + 1 });
-      const dropped = decision.do === "dead-letter" && (group === undefined || deadLetter === "drop");
-      this.#emit({ type: "failed", id: entry.id, attempt: entry.attempt - 1, error, next: dropped ? "drop" : decision.do });
-      if (decision.do === "again") {
-        entry.state = "waiting";
-        again.push(entry);
-        pause = Math.max(pause, decision.delayMs);
-      } else if (decision.do === "requeue") {
-        entry.state = "copying";
-        this.#copies.requeue(entry, decision.delayMs);
-      } else this.#giveUp(entry, decision.reason, error);
-    }
-    if (again.length === 0) return;
-    this.#backlog.again(again, this.#clock.monotonic() + pause);
-    this.#alarm.at(this.#backlog.due);
-  }
-
-  // ---- dead letter, or dropped
-  #giveUp(entry: Entry, reason: string, error: unknown): void {
-    const { group, deadLetter } = this.#options;
-    if (group !== undefined && deadLetter === "keep") {
-      entry.state = "copying";
-      return this.#copies.bury(entry, reason, error);
-    }
-    this.#emit({ type: "dropped", id: entry.id, reason });
-    this.#ownership.settle(entry);
-    this.#left(entry);
-  }
-
+  // ---- retry, dead letter or dropped: failing.ts
   #left(entry: Entry): void {
     this.#backlog.leave(entry);
     this.#pump();
@@ -317,10 +294,10 @@ export class DeliverLine {
   }
 
   // ---- settle
-  /** No longer ours. A running handler keeps its lane until it returns or its time is over. */
+  /** No longer ours. A running handler keeps its lane until it returns or its time is over; an ack may be on its way while it runs. */
   #lost(entry: Entry, was: Entry["state"]): void {
     if (was === "running") this.#handling.lost(entry);
-    else if (was === "waiting" || was === "buffered") this.#backlog.leave(entry);
+    else if (was !== "settling") this.#backlog.leave(entry);
   }
 
   #dataLoss(shard: ShardId, from: Place | undefined, to: Place | undefined, missing: number | undefined): void {

@@ -129,7 +129,7 @@ export function fromDriver(driver: Pick<Driver, "classify">, error: unknown, met
   const own = error as Partial<DriverError> | null | undefined;
   const { code, retryable } =
     own?.driverCode === undefined ? driver.classify(error) : { code: own.driverCode, retryable: RETRYABLE.has(own.driverCode) };
-  const said = error instanceof Error ? error.message : String(error);
+  const said = textOf(error);
   const where = met.topic === undefined ? "" : ` "${met.topic}"`;
   return new BrokerError<ErrorCode>(code, `[${met.adapter}] ${met.doing}${where}: ${said}`, {
     details: detailsOf(code, met.doing, own?.members),
@@ -139,6 +139,20 @@ export function fromDriver(driver: Pick<Driver, "classify">, error: unknown, met
     topic: met.topic,
     cause: error,
   });
+}
+
+/** What an error says and, where the system refused, what to look at. Of several addresses that were tried, the first speaks. */
+function textOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const first: unknown = error instanceof AggregateError ? error.errors[0] : undefined;
+  const told = first instanceof Error && error.message === "" ? first.message : error.message;
+  // Adapters that say their name themselves say it once.
+  const text = told.replace(/^\[[a-z][a-z0-9+.-]*\] /, "").replace(/\.$/, "");
+  const { code, address, port, hostname } = (first ?? error) as { [K in "code" | "address" | "port" | "hostname"]?: unknown };
+  const host = String(address).includes(":") ? `[${address}]` : address;
+  if (code === "ECONNREFUSED") return `${text}. Is the server running${address === undefined ? "" : ` at ${host}:${port}`}?`;
+  if (code === "ENOTFOUND") return `${text}. Is the host${hostname === undefined ? "" : ` "${hostname}"`} spelt correctly?`;
+  return told.endsWith(".") ? `${text}.` : text;
 }
 
 const RETRYABLE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["UNAVAILABLE", "TIMEOUT"]);

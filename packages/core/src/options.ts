@@ -70,7 +70,11 @@ export interface BatchOptions extends ConsumeOptions {
   max: number;
   /** How long a batch waits to fill once it has its first message. Default 0. */
   waitMs?: number | undefined;
-  /** `"split"` retries the messages of a failed batch one by one, `"whole"` together. */
+  /**
+   * What a batch does whose handler throws or is out of time. `"split"` (default): any of its messages may be the cause, so each goes again
+   * by itself and at once; the batch's run counts as an attempt of each, and `retryIf` and the backoff are for what fails alone. `"whole"`:
+   * the messages are judged by the one error and go again together.
+   */
   onThrow?: "split" | "whole" | undefined;
 }
 

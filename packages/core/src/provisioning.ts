@@ -37,6 +37,11 @@ export class Provisioning {
     }
   }
 
+  /** Creates a dead topic. One shard: what became of a letter is written behind it, and is to be read behind it. */
+  createDead(name: string): Promise<void> {
+    return this.create({ name, order: "topic" }, name);
+  }
+
   /** Rejects `NOT_FOUND` for what is missing, `INVALID_ARGUMENT` for what differs. */
   async verify(definition: Partial<TopicDefinition> & { name: string }, wire: string): Promise<void> {
     const found = await this.#compare(definition, wire);
@@ -65,7 +70,7 @@ export class Provisioning {
     const ineffective = this.#ineffective(definition);
     if (missing.length > 0 && !dryRun) {
       await this.create(definition, wire);
-      for (const name of dead) await this.create({ name }, name);
+      for (const name of dead) await this.createDead(name);
     }
     const said = [
       ...(missing.length > 0 ? [`${dryRun ? "would create" : "created"} ${missing.join(", ")}`] : []),
@@ -90,7 +95,8 @@ export class Provisioning {
   }
 
   #differences(definition: Partial<TopicDefinition>, info: TopicInfo): string[] {
-    const { partitions, retention } = definition;
+    const { retention } = definition;
+    const partitions = shards(definition);
     const differs: string[] = [];
     if (
       partitions !== undefined &&
@@ -121,7 +127,8 @@ export class Provisioning {
   }
 
   #spec(definition: Partial<TopicDefinition>, wire: string): TopicSpec {
-    const { partitions, retention, native } = definition;
+    const { retention, native } = definition;
+    const partitions = shards(definition);
     this.#checkRetention(retention, definition.name ?? wire);
     for (const detail of this.#ineffective(definition)) {
       this.#wiring.telemetry.emit({ type: "no-effect", topic: definition.name, option: "partitions", detail });
@@ -161,4 +168,9 @@ export class Provisioning {
   #admin<T>(wire: string, doing: string, call: Parameters<typeof administer<T>>[3]): Promise<T> {
     return administer(this.#wiring, wire, doing, call);
   }
+}
+
+/** How many shards a definition asks for: an order of the whole topic needs a single one. */
+function shards({ partitions, order }: Partial<TopicDefinition>): number | undefined {
+  return order === "topic" ? 1 : partitions;
 }

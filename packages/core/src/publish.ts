@@ -3,18 +3,20 @@ import { Deadlines } from "./batching/deadlines.ts";
 import { aborted, checkVerdict, givenUp, neverEntered, timedOut } from "./batching/outcomes.ts";
 import { Pending } from "./batching/pending.ts";
 import { Turns, type Waiting } from "./batching/turns.ts";
-import { checkFinal, checkPublish } from "./capability/publishable.ts";
+import { checkFinal, checkPublish, checkRecord } from "./capability/publishable.ts";
 import { encodeHeaders } from "./codec/headers.ts";
 import { encodeKey } from "./codec/key.ts";
 import type { BoundTopic } from "./definition.ts";
 import type { Clock } from "./driver/adapter.ts";
 import type { PublishResult, WireRecord } from "./driver/wire.ts";
-import { type BrokerError, fromDriver, invalidArgument } from "./errors.ts";
+import { type BrokerError, fromDriver } from "./errors.ts";
 import { Gate } from "./flow/gate.ts";
+import { throughAll } from "./interceptors.ts";
 import type { Connection } from "./lifecycle/connection.ts";
 import type { Receipt } from "./message.ts";
 import { DEFAULTS, type Interceptor, type PublishOptions } from "./options.ts";
 import { PublishLanes } from "./ordering/publish-lanes.ts";
+import { Alarm } from "./primitives/alarm.ts";
 import { newId } from "./primitives/ids.ts";
 import type { Keepalive } from "./primitives/keepalive.ts";
 import { backoffMs } from "./retry/backoff.ts";
@@ -47,6 +49,7 @@ export class PublishLine {
   readonly #batcher: Batcher<Pending>;
   /** On their way to the lanes; one line per topic, so that slow preparation keeps the order of the calls. */
   readonly #turns: Turns;
+  readonly #end: Alarm;
   readonly #idle: (() => void)[] = [];
   /** New publishes are refused. */
   #closed = false;
@@ -65,6 +68,11 @@ export class PublishLine {
       if (by > 0) return wiring.keepalive.hold();
       wiring.keepalive.release();
       this.#settledOne();
+    });
+    this.#end = new Alarm(wiring.clock, () => {
+      this.#ended = true;
+      this.#turns.giveUp();
+      this.#pending.giveUp((item) => item.fail(givenUp(this.#wiring.adapter, item.record.target.topic, item.inDoubt)));
     });
     this.#lanes = new PublishLanes(() => this.#connection.capabilities.publish.order === "record");
     this.#batcher = new Batcher({
@@ -95,12 +103,16 @@ export class PublishLine {
     }
   }
 
-  /** Publishes a finished record of core's own (dead letter, requeue, redrive): lane, batch, retry. Also retried when in doubt. */
+  /** Publishes a finished record of core's own (dead letter, requeue, redrive): check, lane, batch, retry. Also retried when in doubt. */
   publishRecord(record: WireRecord, lane: string | undefined, timeoutMs: number, signal?: AbortSignal): Promise<Receipt> {
     const deadline = this.#clock.monotonic() + timeoutMs;
     const ready = this.#connection.ready();
     const place = lane && `${record.target.topic}\0${record.target.group ?? ""}\0${lane}`;
-    const go = (): Promise<Receipt> => this.#enter(new Pending(record, place, deadline, true), signal);
+    const go = async (): Promise<Receipt> => {
+      const item = new Pending(record, place, deadline, true);
+      checkRecord(this.#wiring.adapter, record.target.topic, this.#connection.capabilities, item.bytes, record);
+      return this.#enter(item, signal);
+    };
     return ready === undefined
       ? go()
       : this.#turns.take(record, this.#waiting(record.target.topic, ready, undefined, deadline, signal), go);
@@ -120,17 +132,13 @@ export class PublishLine {
     this.#batcher.resume();
   }
 
-  /** Refuses new publishes, gives those under way until `deadline` (monotonic ms), then rejects what is left. */
+  /** Refuses new publishes, gives those under way until `deadline` (monotonic ms), then rejects what is left. Again: the earlier one counts. */
   async close(deadline: number): Promise<void> {
     this.#closed = true;
     if (this.unsettled > 0) {
-      const timer = this.#clock.timer(Math.max(0, deadline - this.#clock.monotonic()), () => {
-        this.#ended = true;
-        this.#turns.giveUp();
-        this.#pending.giveUp((item) => item.fail(givenUp(this.#wiring.adapter, item.record.target.topic, item.inDoubt)));
-      });
+      this.#end.at(deadline);
       await this.flush();
-      timer.cancel();
+      this.#end.cancel();
     }
     this.#pending.stop();
   }
@@ -139,18 +147,10 @@ export class PublishLine {
   #intercept(topic: BoundTopic, payload: unknown, given: PublishOptions): Promise<Receipt> {
     const options = { ...given, id: given.id ?? newId() };
     const record = { topic: topic.name, id: options.id, payload, headers: { ...options.headers } };
-    const from = (n: number): (() => Promise<Receipt>) => {
-      let called = false;
-      return async () => {
-        if (called) throw invalidArgument("next", "An interceptor called next() twice: a message is published once.");
-        called = true;
-        const interceptor = this.#interceptors[n];
-        if (interceptor?.publish !== undefined) return interceptor.publish(record, from(n + 1));
-        checkPublish(topic, record.payload, { ...options, headers: record.headers });
-        return this.#trace(topic, record.payload, options, record.headers);
-      };
-    };
-    return from(0)();
+    return throughAll(this.#interceptors, record, async () => {
+      checkPublish(topic, record.payload, { ...options, headers: record.headers });
+      return this.#trace(topic, record.payload, options, record.headers);
+    });
   }
 
   // ---- trace

@@ -2,7 +2,7 @@ import { effectiveCapabilities } from "./capability/effective.ts";
 import { unsupported } from "./capability/unsupported.ts";
 import { checkReplayOptions, checkStart } from "./checks.ts";
 import { resolveCodec } from "./codec/codec.ts";
-import { checkConsume, checkGiven, checkHandler, consumption } from "./consuming.ts";
+import { checkConsume, checkGiven, checkHandler, checkOneShard, consumption } from "./consuming.ts";
 import type { Consumption } from "./consumption.ts";
 import { deadTopic } from "./dead-letter/letter.ts";
 import type { DeadLettersWiring } from "./dead-letters.ts";
@@ -80,6 +80,7 @@ export class TopicHandle implements BoundTopic, Topic<Schema<unknown, unknown>> 
     if (mode === "create") await provisioning.create(this.#definition, this.wire);
     else if (mode === "verify") await provisioning.verify(this.#definition, this.wire);
     if (mode !== "off") this.#described = await this.#describeCapabilities();
+    checkOneShard(this.order, this, this.#wiring.adapter);
     this.#prepared = true;
   }
 
@@ -170,7 +171,7 @@ export class TopicHandle implements BoundTopic, Topic<Schema<unknown, unknown>> 
     const { options, provisioning, adapter } = this.#wiring;
     if (effectiveCapabilities(this.capabilities).supply.deadLetter === "none") throw unsupported("deadLetter", adapter, this.name);
     const name = deadTopic(this.wire, group);
-    if ((options.provision ?? "create") === "create") await provisioning.create({ name }, name);
+    if ((options.provision ?? "create") === "create") await provisioning.createDead(name);
     else if (options.provision === "verify") await provisioning.verify({ name }, name);
   }
 

@@ -45,7 +45,8 @@ export function fakeAdapter(o: {
           await real.connect(signal);
           return record;
         },
-        describe: async () => record,
+        // Every topic has one shard.
+        describe: async () => ({ ...record, topics: { ...record.topics, partitions: 1 } }),
         ...(o.subscribe === undefined
           ? {}
           : { subscribe: async (request) => (o.subscribe as (r: SubscribeRequest) => Subscription)(request) }),

@@ -1,4 +1,5 @@
 import type { BoundTopic } from "../definition.ts";
+import type { Capabilities } from "../driver/capabilities.ts";
 import type { WireRecord } from "../driver/wire.ts";
 import { BrokerError, invalidArgument } from "../errors.ts";
 import { checkNumber, type PublishOptions } from "../options.ts";
@@ -35,17 +36,20 @@ export function checkFinal(adapter: string, topic: BoundTopic, bytes: number, re
   if (record.ttlMs !== undefined) within("ttl", "ttlMs", record.ttlMs, ttl.maxMs, adapter, topic);
   if (record.priority !== undefined) within("priority", "priority", record.priority, priority.levels - 1, adapter, topic);
   const maxBytes = Math.min(message.maxBytes, publish.maxBytes);
-  if (bytes > maxBytes) {
-    throw new BrokerError(
-      "TOO_LARGE",
-      `[${adapter}] publish to "${topic.name}": ${bytes} bytes are more than the ${maxBytes} that fit. Nothing was sent.`,
-      {
-        details: { bytes, maxBytes },
-        adapter,
-        topic: topic.name,
-      },
-    );
-  }
+  if (bytes > maxBytes) throw tooLarge(adapter, topic.name, `${bytes} bytes are more than the ${maxBytes} that fit`, { bytes, maxBytes });
+}
+
+/** A record of core's own against what the backend can carry: headers of ours stand beside the message's. Throws `TOO_LARGE`. */
+export function checkRecord(adapter: string, topic: string, { message, publish }: Capabilities, bytes: number, record: WireRecord): void {
+  const { length } = record.headers;
+  const maxBytes = Math.min(message.maxBytes, publish.maxBytes);
+  const over = `${length} headers are more than the ${message.maxHeaders} that fit`;
+  if (length > message.maxHeaders) throw tooLarge(adapter, topic, over, { bytes, maxBytes });
+  if (bytes > maxBytes) throw tooLarge(adapter, topic, `${bytes} bytes are more than the ${maxBytes} that fit`, { bytes, maxBytes });
+}
+
+function tooLarge(adapter: string, topic: string, what: string, details: { bytes: number; maxBytes: number }): BrokerError {
+  return new BrokerError("TOO_LARGE", `[${adapter}] publish to "${topic}": ${what}. Nothing was sent.`, { details, adapter, topic });
 }
 
 function within(capability: string, option: string, value: number, max: number, adapter: string, topic: BoundTopic): void {

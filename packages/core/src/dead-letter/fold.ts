@@ -2,8 +2,9 @@ import type { WireDelivery } from "../driver/wire.ts";
 import { type ReadLetter, readLetter } from "./letter.ts";
 
 /**
- * Which records of a dead topic are letters that still stand: the last one of each id that no marker follows. Two passes over the same
- * bounded range: `learn` remembers ids and ordinals only, so that a list of millions needs no bodies in memory; `stands` tells them apart.
+ * Which records of a dead topic are letters that still stand: the last one of each id that no marker follows. Dead topics have one shard, so
+ * reading order is writing order. Two passes over the same bounded range: `learn` remembers ids and ordinals only, so that a list of
+ * millions needs no bodies in memory; `stands` tells them apart.
  */
 export class Fold {
   readonly #standing = new Map<string, { readonly ordinal: number; readonly cycle: number }>();

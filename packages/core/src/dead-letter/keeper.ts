@@ -3,7 +3,7 @@ import type { WireRecord } from "../driver/wire.ts";
 import { isBrokerError } from "../errors.ts";
 import type { Receipt } from "../message.ts";
 import { sleep } from "../primitives/sleep.ts";
-import { renamed } from "./letter.ts";
+import { renamed, shortened } from "./letter.ts";
 
 const LONGEST_PAUSE_MS = 30_000;
 const TRY_MS = 10_000;
@@ -25,9 +25,15 @@ export async function keepCopy(wiring: KeeperWiring, record: WireRecord, wanted:
       const receipt = await wiring.publish(attempt, TRY_MS, stop);
       if (!receipt.duplicate) return true;
       // Somebody's copy, not one we know of: only a copy of our own lets the original go.
-      attempt = renamed(record);
+      attempt = renamed(attempt, record.dedupeId);
     } catch (error) {
       if (isBrokerError(error, "CLOSED", "ABORTED")) return false;
+      // What is ours to say gives way to what is the message's own.
+      const shorter = isBrokerError(error, "TOO_LARGE") ? shortened(attempt) : undefined;
+      if (shorter !== undefined) {
+        attempt = shorter;
+        continue;
+      }
       wiring.failed(error);
       await sleep(wiring.clock, pause, stop);
     }

@@ -22,6 +22,10 @@ export type LetterKind = "dead" | "redriven" | "purged";
 
 /** Errors are for people: enough to know the cause, not enough to fill a header limit. */
 const MAX_TEXT = 1_000;
+const FEW_WORDS = 60;
+const TEXTS: readonly string[] = [H.reason, H.errorName, H.errorMessage];
+/** What a letter can't do without. */
+const LEAST: readonly string[] = [H.kind, H.reason, H.cycle, H.tombstone];
 
 export function deadTopic(topic: string, group: string): string {
   return `${topic}.${group}.dead`;
@@ -173,8 +177,25 @@ export function markerRecord(letter: ReadLetter, topic: string, group: string, k
 }
 
 /** The same act again under another name: for a `duplicate` answer that no doubt of ours explains. */
-export function renamed(record: WireRecord): WireRecord {
-  return { ...record, dedupeId: `${record.dedupeId}#${newId()}` };
+export function renamed(record: WireRecord, dedupeId: string = record.dedupeId): WireRecord {
+  return { ...record, dedupeId: `${dedupeId}#${newId()}` };
+}
+
+/**
+ * A dead letter that did not fit beside its message says less: first the error in a few words, then only that it is dead and why, with
+ * what a redrive needs. `undefined`: there is nothing left to leave out.
+ */
+export function shortened(record: WireRecord): WireRecord | undefined {
+  const { headers } = record;
+  if (text(headers, H.kind) !== "dead") return undefined;
+  if ((text(headers, H.errorMessage)?.length ?? 0) > FEW_WORDS) return { ...record, headers: headers.map(inFewWords) };
+  const least = headers.filter(([name]) => !name.startsWith("brokerkit-") || LEAST.includes(name));
+  return least.length < headers.length ? { ...record, headers: least.map(inFewWords) } : undefined;
+}
+
+function inFewWords(one: WireHeader): WireHeader {
+  const [name] = one;
+  return TEXTS.includes(name) ? header(name, (text([one], name) ?? "").slice(0, FEW_WORDS)) : one;
 }
 
 const EMPTY = new Uint8Array(0);

@@ -20,7 +20,10 @@ export interface Driver {
    */
   connect(signal: AbortSignal): Promise<Capabilities>;
 
-  /** What this topic can do (retention, queue type); never more than `connect` said. `NOT_FOUND` where topics are explicit. */
+  /**
+   * What this topic can do (retention, queue type; `topics.partitions` is how many shards it has); never more than `connect` said.
+   * `NOT_FOUND` where topics are explicit.
+   */
   describe(topic: string, signal: AbortSignal): Promise<Capabilities>;
 
   /**

@@ -112,9 +112,15 @@ export class Backlog<T extends Waiting> {
     this.#lanes.leave(item);
   }
 
-  /** Forgets what waits in the lanes and is no longer ours. */
+  /** Forgets what waits here and is no longer ours. */
   forget(gone: (item: T) => boolean): void {
     for (const item of this.#lanes.drop(gone)) this.#unmark(item);
+    // What waits for its next attempt counts as held until it is forgotten.
+    this.#later.filter((items) => {
+      if (!items.every(gone)) return true;
+      this.#held -= items.length;
+      return false;
+    });
   }
 
   /** Removes and returns all that waits. */

@@ -4,10 +4,13 @@ export interface Laned {
 }
 
 interface Lane<T> {
-  /** The batch that has the lane now. */
+  /** The batch that has the lane now; `undefined`: it is free. */
   holder: object | undefined;
   parked: T[];
 }
+
+/** Free lanes that are kept for their next message: taking one out and putting it back costs more than the rest of a lane's work. */
+const KEPT = 4_096;
 
 /**
  * Keeps a key out of two publish calls at once, so that nothing newer of it leaves before the call with the older has settled.
@@ -16,9 +19,15 @@ interface Lane<T> {
 export class PublishLanes<T extends Laned> {
   readonly #lanes = new Map<string, Lane<T>>();
   readonly #oncePerBatch: () => boolean;
+  #free = 0;
 
   constructor(oncePerBatch: () => boolean) {
     this.#oncePerBatch = oncePerBatch;
+  }
+
+  /** Lanes in a call, and those kept for their next message. */
+  get size(): number {
+    return this.#lanes.size;
   }
 
   /** True: the item may go into this batch. False: it waits here until the lane is released. */
@@ -27,6 +36,11 @@ export class PublishLanes<T extends Laned> {
     const lane = this.#lanes.get(item.lane);
     if (lane === undefined) {
       this.#lanes.set(item.lane, { holder: batch, parked: NONE });
+      return true;
+    }
+    if (lane.holder === undefined) {
+      lane.holder = batch;
+      this.#free--;
       return true;
     }
     // Nothing overtakes what is parked, not even inside the holder's own batch.
@@ -43,9 +57,13 @@ export class PublishLanes<T extends Laned> {
       if (item.lane === undefined) continue;
       const lane = this.#lanes.get(item.lane);
       if (lane === undefined || lane.holder !== batch) continue;
-      this.#lanes.delete(item.lane);
+      lane.holder = undefined;
+      this.#free++;
+      if (lane.parked === NONE) continue;
       for (const parked of lane.parked) freed.push(parked);
+      lane.parked = NONE;
     }
+    if (this.#free > KEPT) this.#sweep();
     return freed;
   }
 
@@ -53,7 +71,17 @@ export class PublishLanes<T extends Laned> {
   drain(): T[] {
     const all = [...this.#lanes.values()].flatMap((lane) => lane.parked);
     this.#lanes.clear();
+    this.#free = 0;
     return all;
+  }
+
+  /** Forgets all free lanes at once: the few that are held are moved, since deleting one by one costs more. */
+  #sweep(): void {
+    const held: [string, Lane<T>][] = [];
+    if (this.#free < this.#lanes.size) for (const entry of this.#lanes) if (entry[1].holder !== undefined) held.push(entry);
+    this.#lanes.clear();
+    for (const [name, lane] of held) this.#lanes.set(name, lane);
+    this.#free = 0;
   }
 }
 

@@ -37,6 +37,11 @@ export class Heap<T> {
     return first.item;
   }
 
+  /** Keeps what `keep` says yes to. */
+  filter(keep: (item: T) => boolean): void {
+    for (const { due, item } of this.#items.splice(0).sort((a, b) => (before(a, b) ? -1 : 1))) if (keep(item)) this.add(due, item);
+  }
+
   /** Removes and returns everything, in no order. */
   drain(): T[] {
     return this.#items.splice(0).map((entry) => entry.item);

@@ -24,6 +24,8 @@ export class Entry implements Link<Entry> {
   firstFailedAt = 0;
   /** Retried alone after its batch failed. */
   solo = false;
+  /** Its number among the acks taken. */
+  turn = 0;
   /** Whoever awaits `ack()`. */
   awaiting: { resolve: () => void; reject: (error: unknown) => void } | undefined = undefined;
   /** Out of its lane's queue: the lane waits for it. */

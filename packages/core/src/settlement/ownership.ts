@@ -49,9 +49,7 @@ export class Ownership {
       ack: (deliveries) => this.#side().ack(deliveries),
       over: (entry, verdict) => {
         if (verdict === "settled") this.#over(entry);
-        // The head of a log stands for its shard.
-        else if (wiring.unit === "prefix") this.loseShard(entry.wire.shard, "somebody else owns it");
-        else this.lose([entry], "somebody else owns it");
+        else this.#gone([entry], "somebody else owns it");
       },
       failed: (error) => this.#ackFailed(error),
     });
@@ -68,7 +66,7 @@ export class Ownership {
       leaseMs: wiring.broadcast ? 0 : wiring.lease.ms,
       owned: () => this.#owned,
       extend: wiring.lease.extend && !wiring.broadcast ? (entries, ms) => this.#extendOnWire(entries, ms) : undefined,
-      expired: (entries) => this.lose(entries, "its lease ran out"),
+      expired: (entries) => this.#gone(entries, "its lease ran out"),
     });
   }
 
@@ -114,7 +112,7 @@ export class Ownership {
   owns(entry: Entry, now: number): boolean {
     if (entry.state === "lost" || entry.state === "over") return false;
     if (this.#wiring.broadcast || entry.leaseUntil > now) return true;
-    this.lose([entry], "its lease ran out");
+    this.#gone([entry], "its lease ran out");
     return false;
   }
 
@@ -135,13 +133,20 @@ export class Ownership {
   loseShard(shard: Shard | undefined, reason: string): void {
     if (this.#wiring.broadcast) return;
     if (shard !== undefined) this.#lostShards.add(shard);
-    this.lose(
+    this.#settler.lost(shard);
+    this.#lose(
       [...this.#owned].filter((entry) => shard === undefined || entry.wire.shard === shard),
       reason,
     );
   }
 
-  lose(entries: readonly Entry[], reason: string): void {
+  /** Deliveries that turn out to be somebody else's. In a log one stands for its shard. */
+  #gone(entries: readonly Entry[], reason: string): void {
+    if (this.#wiring.unit !== "prefix") return this.#lose(entries, reason);
+    for (const shard of new Set(entries.map((entry) => entry.wire.shard))) this.loseShard(shard, reason);
+  }
+
+  #lose(entries: readonly Entry[], reason: string): void {
     let count = 0;
     let shard = "";
     for (const entry of entries) {
@@ -151,7 +156,6 @@ export class Ownership {
       count++;
       shard = entry.wire.shard.id;
       this.#disown(entry);
-      this.#settler.lost(entry);
       entry.awaiting?.reject(lostError(entry));
       this.#wiring.lost(entry, was);
     }

@@ -57,7 +57,13 @@ export class PrefixTracker {
     return covered;
   }
 
-  lost(shard: Shard): void {
+  /** An ownership is over (`undefined`: all are): nothing is kept of it. */
+  lost(shard: Shard | undefined): void {
+    if (shard === undefined) {
+      this.#tracks.clear();
+      this.#settled.clear();
+      return;
+    }
     const track = this.#tracks.get(shard);
     if (track === undefined) return;
     for (const entry of track.order) this.#settled.delete(entry);

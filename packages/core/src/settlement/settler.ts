@@ -1,4 +1,4 @@
-import type { SettleResult, WireDelivery } from "../driver/wire.ts";
+import type { SettleResult, Shard, WireDelivery } from "../driver/wire.ts";
 import { Fifo } from "../primitives/fifo.ts";
 import type { Entry } from "./entry.ts";
 import { PrefixTracker } from "./prefix.ts";
@@ -20,11 +20,14 @@ export class Settler {
   readonly #wiring: SettlerWiring;
   readonly #prefix: PrefixTracker | undefined;
   #queue: Entry[] = [];
+  /** Met an error: they go first in the next call. */
+  #again: Entry[] = [];
   #scheduled = false;
   #busy = false;
-  /** Acks taken and acks answered, in order: a flush waits for what was taken before it, not for a quiet moment. */
+  /** Acks taken, and those of them without an answer. */
   #taken = 0;
-  #answered = 0;
+  #pending = 0;
+  /** In order: a flush waits for what was taken before it, not for a quiet moment. */
   readonly #flushes = new Fifo<{ upTo: number; resolve: () => void }>();
 
   constructor(wiring: SettlerWiring) {
@@ -34,7 +37,7 @@ export class Settler {
 
   /** Acks without an answer. */
   get pending(): number {
-    return this.#taken - this.#answered;
+    return this.#pending;
   }
 
   /** Settled ones that need no more but the head to move. */
@@ -49,18 +52,15 @@ export class Settler {
 
   /** Its handling is over: acknowledge it. */
   add(entry: Entry): void {
-    if (this.#prefix === undefined) {
-      this.#queue.push(entry);
-    } else {
-      const head = this.#prefix.settled(entry);
-      if (head === undefined) {
-        // Recorded behind a gap: it goes out with a later head.
-        entry.awaiting?.resolve();
-        return;
-      }
-      this.#queue.push(head);
+    const head = this.#prefix === undefined ? entry : this.#prefix.settled(entry);
+    if (head === undefined) {
+      // Recorded behind a gap: it goes out with a later head.
+      entry.awaiting?.resolve();
+      return;
     }
-    this.#taken++;
+    head.turn = ++this.#taken;
+    this.#pending++;
+    this.#queue.push(head);
     if (this.#scheduled || this.#busy) return;
     this.#scheduled = true;
     queueMicrotask(() => {
@@ -69,57 +69,60 @@ export class Settler {
     });
   }
 
-  /** Forgets a delivery that is no longer ours. */
-  lost(entry: Entry): void {
-    this.#prefix?.lost(entry.wire.shard);
+  /** Forgets an ownership that is over; `undefined`: all there are. What waits here says by its state that it is lost. */
+  lost(shard: Shard | undefined): void {
+    this.#prefix?.lost(shard);
   }
 
   /** Resolves when every ack given so far has its answer. */
   flush(): Promise<void> {
-    if (this.#answered === this.#taken) return Promise.resolve();
+    if (this.#pending === 0) return Promise.resolve();
     return new Promise((resolve) => this.#flushes.push({ upTo: this.#taken, resolve }));
   }
 
   async #run(): Promise<void> {
     if (this.#busy) return;
     this.#busy = true;
-    while (this.#queue.length > 0) {
-      const entries = this.#queue.length <= MAX_CALL ? this.#queue : this.#queue.slice(0, MAX_CALL);
-      this.#queue = this.#queue.length <= MAX_CALL ? [] : this.#queue.slice(MAX_CALL);
+    while (this.#pending > 0) {
+      const room = MAX_CALL - this.#again.length;
+      const fresh = this.#queue.length <= room ? this.#queue : this.#queue.slice(0, room);
+      this.#queue = this.#queue.length <= room ? [] : this.#queue.slice(room);
+      // One that fails again and again must not keep the others from being acknowledged: it goes along with them.
+      const entries = this.#again.length === 0 ? fresh : [...this.#again, ...fresh];
       // What was lost while it waited here never reaches the wire.
       const owned = entries.filter((entry) => entry.state === "settling");
-      if (owned.length > 0) await this.#send(owned);
-      this.#answered += entries.length;
-      for (let next = this.#flushes.peek(); next !== undefined && next.upTo <= this.#answered; next = this.#flushes.peek()) {
+      this.#again = owned.length > 0 ? await this.#send(owned) : [];
+      this.#pending -= entries.length - this.#again.length;
+      const oldest = (this.#again[0] ?? this.#queue[0])?.turn ?? Number.POSITIVE_INFINITY;
+      for (let next = this.#flushes.peek(); next !== undefined && next.upTo < oldest; next = this.#flushes.peek()) {
         this.#flushes.shift()?.resolve();
       }
     }
     this.#busy = false;
   }
 
-  async #send(entries: Entry[]): Promise<void> {
-    let pending = entries;
-    while (pending.length > 0) {
-      const results = await this.#call(pending);
-      const again: Entry[] = [];
-      let failure: unknown;
-      for (let n = 0; n < pending.length; n++) {
-        const entry = pending[n] as Entry;
-        const result = results[n];
-        if (entry.state !== "settling") continue;
-        if (result === "lost" || result === undefined) this.#wiring.over(entry, "lost");
-        else if (typeof result === "string") this.#settled(entry);
-        else {
-          failure = result.error;
-          again.push(entry);
-        }
+  /** One call; returns what is to be tried again, in order. */
+  async #send(entries: readonly Entry[]): Promise<Entry[]> {
+    const results = await this.#call(entries);
+    const met: Entry[] = [];
+    let failure: unknown;
+    for (let n = 0; n < entries.length; n++) {
+      const entry = entries[n] as Entry;
+      const result = results[n];
+      if (entry.state !== "settling") continue;
+      if (result === "lost" || result === undefined) this.#wiring.over(entry, "lost");
+      else if (typeof result === "string") this.#settled(entry);
+      else {
+        failure = result.error;
+        met.push(entry);
       }
-      if (again.length > 0 && (await this.#wiring.failed(failure)) === "lost") {
-        for (const entry of again) if (entry.state === "settling") this.#wiring.over(entry, "lost");
-        return;
-      }
-      pending = again.filter((entry) => entry.state === "settling");
     }
+    // A later head of the same call may have covered it, or its shard is lost.
+    const again = met.filter(stillSettling);
+    if (again.length === 0) return again;
+    if ((await this.#wiring.failed(failure)) === "again") return again.filter(stillSettling);
+    for (const entry of again) if (entry.state === "settling") this.#wiring.over(entry, "lost");
+    return [];
   }
 
   #settled(entry: Entry): void {
@@ -136,4 +139,8 @@ export class Settler {
       return entries.map(() => ({ error }));
     }
   }
+}
+
+function stillSettling(entry: Entry): boolean {
+  return entry.state === "settling";
 }

@@ -37,3 +37,29 @@ test("items without a key never wait", () => {
   const lanes = new PublishLanes<ReturnType<typeof item>>(() => true);
   expect([lanes.enter(item(undefined), {}), lanes.enter(item(undefined), {})]).toEqual([true, true]);
 });
+
+test("of any number of keys only some thousands are remembered, and never those that are in a call forgotten", () => {
+  const lanes = new PublishLanes<ReturnType<typeof item>>(() => false);
+  const [slow, fast] = [{}, {}];
+  lanes.enter(item("held"), slow);
+  const parked = item("held", 1);
+  lanes.enter(parked, fast);
+  for (let n = 0; n < 20_000; n++) {
+    const one = item(`key-${n}`);
+    expect(lanes.enter(one, fast)).toBe(true);
+    expect(lanes.leave([one], fast)).toEqual([]);
+    if (n % 1_000 === 0) expect(lanes.size).toBeLessThanOrEqual(4_100);
+  }
+  expect(lanes.enter(item("held", 2), fast)).toBe(false);
+  expect(lanes.leave([item("held")], slow)).toEqual([parked, item("held", 2)]);
+});
+
+test("a key that was let go is free for the next call, and kept from any other", () => {
+  const lanes = new PublishLanes<ReturnType<typeof item>>(() => false);
+  const [first, second, third] = [{}, {}, {}];
+  lanes.enter(item("a"), first);
+  lanes.leave([item("a")], first);
+  expect(lanes.enter(item("a"), second)).toBe(true);
+  expect(lanes.leave([item("a")], first)).toEqual([]);
+  expect(lanes.enter(item("a"), third)).toBe(false);
+});

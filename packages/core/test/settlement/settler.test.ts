@@ -91,7 +91,7 @@ test("heads are kept per ownership: a shard taken again starts afresh", async ()
   const again: Shard = { id: "0" };
   const [old, fresh] = [entry(1), entry(1, again)];
   settler.delivered(old);
-  settler.lost(old);
+  settler.lost(shard);
   settler.delivered(fresh);
   settle(fresh);
   await settler.flush();
@@ -110,4 +110,71 @@ test("a flush waits for the acks given before it, not for a moment without any",
     await Promise.resolve();
   }
   expect(flushed).toBe(true);
+});
+
+test("an ack that fails again and again keeps no other from being acknowledged, and a flush from before it waits for it", async () => {
+  const acked: string[] = [];
+  let broken = true;
+  const settler = new Settler({
+    unit: "message",
+    ack: async (deliveries) => deliveries.map(({ place }) => (place === "0:1" && broken ? { error: new Error("cut") } : "confirmed")),
+    over: (one) => {
+      one.state = "over";
+      acked.push(one.id);
+    },
+    failed: async () => "again",
+  });
+  const settle = (one: Entry): void => {
+    one.state = "settling";
+    settler.add(one);
+  };
+  settle(entry(1));
+  let flushed = false;
+  const flush = settler.flush().then(() => {
+    flushed = true;
+  });
+  for (let n = 2; n < 5; n++) {
+    settle(entry(n));
+    for (let turn = 0; turn < 10; turn++) await Promise.resolve();
+  }
+  expect([acked, flushed, settler.pending]).toEqual([["2", "3", "4"], false, 1]);
+  broken = false;
+  await flush;
+  expect([acked, settler.pending]).toEqual([["2", "3", "4", "1"], 0]);
+});
+
+test("a head that met an error is covered by a later one of the same call", async () => {
+  let failures = 0;
+  const over: string[] = [];
+  const settler = new Settler({
+    unit: "prefix",
+    ack: async (deliveries) => deliveries.map((_, n) => (n === 0 ? { error: new Error("cut") } : "confirmed")),
+    over: (one) => {
+      one.state = "over";
+      over.push(one.id);
+    },
+    failed: async () => {
+      failures++;
+      return "lost";
+    },
+  });
+  for (const one of [entry(1), entry(2)]) {
+    settler.delivered(one);
+    one.state = "settling";
+    settler.add(one);
+  }
+  await settler.flush();
+  expect([over, failures]).toEqual([["1", "2"], 0]);
+});
+
+test("an ownership that ends with nothing outstanding leaves nothing behind", async () => {
+  const { settler, calls, settle } = setUp("prefix");
+  const [one, two] = [entry(1), entry(2)];
+  settler.delivered(one);
+  settle(one);
+  await settler.flush();
+  settler.lost(shard);
+  settle(two);
+  await settler.flush();
+  expect([calls, settler.recorded]).toEqual([[["0:1"]], 0]);
 });

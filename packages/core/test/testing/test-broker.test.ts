@@ -155,3 +155,20 @@ describe("a test broker", () => {
     await broker({ like: "memory" }).topic(orders).publish({ id: 1, at: 0 });
   });
 });
+
+describe("an order of the whole topic", () => {
+  test("and several partitions exclude each other in a definition", () => {
+    expect(() => defineTopic("orders", { schema: Order, order: "topic", partitions: 3 })).toThrow(/order: "topic" needs one shard/);
+    expect(defineTopic("orders", { schema: Order, order: "topic", partitions: 1 }).partitions).toBe(1);
+  });
+
+  test("is refused on a topic that has several shards, and kept where the topic is made for it", async () => {
+    const t = broker();
+    const spread = t.topic(defineTopic("spread", { schema: Order, partitions: 3 }));
+    await expect(spread.subscribe({ group: "g", order: "topic" }, () => {})).rejects.toMatchObject({ code: "UNSUPPORTED" });
+    await expect(t.topic(defineTopic("spread", { schema: Order, order: "topic" })).publish({ id: 1, at: 0 })).rejects.toThrow(/3 shards/);
+    const single = t.topic(defineTopic("single", { schema: Order, order: "topic" }));
+    await single.publish({ id: 1, at: 0 });
+    expect(await single.describe()).toMatchObject({ partitions: 1 });
+  });
+});

@@ -115,7 +115,8 @@ local function missing(s, last, ordinal, meta)
   return 0
 end
 local function noteRead(meta, group, last, ordinal)
-  c('HSET', meta, 'read:' .. group, last .. ' ' .. (ordinal or ''))
+  local note = last .. ' ' .. (ordinal or '')
+  if c('HGET', meta, 'read:' .. group) ~= note then c('HSET', meta, 'read:' .. group, note) end
 end
 local function readUpTo(meta, group, last)
   local id, ordinal = string.match(c('HGET', meta, 'read:' .. group) or '', '^(%S+) (%d*)$')

@@ -142,8 +142,8 @@ return 1
 export function acknowledge(link: Link, owner: Owner, lane: LaneKeys, some: readonly EntryDelivery[], exact: boolean): Promise<Reply> {
   let [lowest, highest, each] = [some[0]?.entry ?? "", some[0]?.entry ?? "", exact];
   const ids = some.map(({ entry, deliveries }) => {
-    if (compareIds(entry, lowest) < 0) lowest = entry;
     if (compareIds(entry, highest) > 0) highest = entry;
+    else if (compareIds(entry, lowest) < 0) lowest = entry;
     if (deliveries === 1) return entry;
     each = true;
     return `${entry}*${deliveries}`;
