@@ -11,14 +11,15 @@ import {
   type Site,
 } from "@brokerkit/conformance";
 import { type BrokerOptions, makeCertificates, type RunningBroker, startBroker } from "@brokerkit/conformance/brokers";
-import type { Capabilities } from "brokerkit/driver";
+import type { Capabilities, ErrorCode } from "brokerkit/driver";
 import client, { Kafka, type KafkaConfig, logLevel } from "kafkajs";
 import { recipe } from "./recipe.ts";
-import { type KafkaOptions, kafka } from "./src/index.ts";
+import { type KafkaOptions, type KafkaSasl, kafka } from "./src/index.ts";
 
 // Node sees only some names of the plain client's CommonJS module.
 const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } = client;
 
+type Password = Extract<KafkaSasl, { readonly password: string }>;
 type Address = Pick<Site, "host" | "port">;
 
 /** The plain client. */
@@ -67,27 +68,58 @@ async function expire(site: Site, topic: string, keep: number): Promise<void> {
   }
 }
 
-const own = (options: BrokerOptions): Promise<RunningBroker> => startBroker(recipe, { destructive: true, options });
+/** A server for several provocations: those that run side by side share one, since each takes seconds of all cores to start. */
+class Shared<T extends { readonly broker: RunningBroker }> {
+  readonly #start: (site: Site) => Promise<T>;
+  #server: Promise<T> | undefined;
+  #users = 0;
 
-function provoked(broker: RunningBroker, options: KafkaOptions, secrets: readonly string[], url: string | undefined = undefined): Provoked {
-  const adapter = kafka({ brokers: [`${broker.host}:${broker.port}`], ...TEST, ...options });
-  return { url, adapter, secrets, cleanUp: () => broker.close() };
+  constructor(start: (site: Site) => Promise<T>) {
+    this.#start = start;
+  }
+
+  async take(site: Site): Promise<T> {
+    this.#users += 1;
+    this.#server ??= this.#start(site);
+    try {
+      return await this.#server;
+    } catch (error) {
+      await this.release().catch(() => {});
+      throw error;
+    }
+  }
+
+  /** The last one who lets go ends it. */
+  async release(): Promise<void> {
+    this.#users -= 1;
+    if (this.#users > 0) return;
+    const server = this.#server;
+    this.#server = undefined;
+    await (await server)?.broker.close();
+  }
 }
 
-function tls(id: Provocation["id"], name: string, days: "valid" | "expired", authority: string): Provocation {
-  return {
-    id,
-    code: "UNAUTHENTICATED",
-    at: "connect",
-    retryable: false,
-    async setUp(site) {
-      const folder = await makeCertificates(site.folder, name, days);
-      return provoked(await own({ tls: folder }), { tls: { ca: await readFile(join(folder, authority)) } }, []);
-    },
-  };
-}
+const start = (options: BrokerOptions): Promise<RunningBroker> => startBroker(recipe, { destructive: true, options });
 
-/** Lets a user do everything to topics but write, and everything to the cluster. */
+const [ADMIN, APP, READER] = ["right-51d7", "right-2f6c", "canary-reader-77ab"];
+
+/** Users with passwords; one of them may do everything but write. */
+const guarded = new Shared(async () => {
+  const broker = await start({ sasl: `admin:${ADMIN} app:${APP} reader:${READER}`, acl: "admin app" });
+  await onlyRead(broker, "reader", { username: "admin", password: ADMIN });
+  return { broker };
+});
+
+/** TLS with a certificate for 127.0.0.1; `folder` has its authority and another one. */
+const secured = (days: "valid" | "expired") =>
+  new Shared(async (site) => {
+    const folder = await makeCertificates(site.folder, "127.0.0.1", days);
+    return { broker: await start({ tls: folder }), folder };
+  });
+const valid = secured("valid");
+const expired = secured("expired");
+
+/** Lets a user do everything to the cluster, and to topics everything but write. */
 async function onlyRead(broker: RunningBroker, user: string, administrator: { username: string; password: string }): Promise<void> {
   const admin = plain(broker, { sasl: { mechanism: "plain", ...administrator } }).admin();
   const all = { principal: `User:${user}`, host: "*", operation: AclOperationTypes.ALL, permissionType: AclPermissionTypes.ALLOW };
@@ -109,44 +141,52 @@ async function onlyRead(broker: RunningBroker, user: string, administrator: { us
   }
 }
 
-const provocations: readonly Provocation[] = [
-  {
-    id: "wrong-password",
+function provoked(at: Address, options: KafkaOptions, more: Omit<Provoked, "adapter">): Provoked {
+  return { adapter: kafka({ brokers: [`${at.host}:${at.port}`], ...TEST, ...options }), ...more };
+}
+
+function login(id: Provocation["id"], code: ErrorCode, at: Provocation["at"], sasl: Password): Provocation {
+  return {
+    id,
+    code,
+    at,
+    retryable: false,
+    async setUp(site) {
+      const { broker } = await guarded.take(site);
+      const url = `kafka://${sasl.username}:${sasl.password}@${broker.host}:${broker.port}?sasl=${sasl.mechanism}`;
+      return provoked(broker, { sasl }, { url, secrets: [ADMIN, APP, READER, sasl.password], cleanUp: () => guarded.release() });
+    },
+  };
+}
+
+function tls(id: Provocation["id"], server: typeof valid, host: string, authority: string): Provocation {
+  return {
+    id,
     code: "UNAUTHENTICATED",
     at: "connect",
     retryable: false,
-    async setUp() {
-      const [right, wrong] = ["right-2f6c", "canary-wrong-91d0"];
-      const broker = await own({ sasl: `app:${right}` });
-      const sasl = { mechanism: "scram-sha-256", username: "app", password: wrong } as const;
-      const url = `kafka://app:${wrong}@${broker.host}:${broker.port}?sasl=scram-sha-256`;
-      return provoked(broker, { sasl }, [wrong, right], url);
+    async setUp(site) {
+      const { broker, folder } = await server.take(site);
+      const ca = await readFile(join(folder, authority));
+      return provoked({ host, port: broker.port }, { tls: { ca } }, { url: undefined, secrets: [], cleanUp: () => server.release() });
     },
-  },
-  {
-    id: "forbidden",
-    code: "FORBIDDEN",
-    at: "publish",
-    retryable: false,
-    async setUp() {
-      const [admin, secret] = ["right-51d7", "canary-reader-77ab"];
-      const broker = await own({ sasl: `admin:${admin} reader:${secret}`, acl: "admin" });
-      await onlyRead(broker, "reader", { username: "admin", password: admin });
-      const sasl = { mechanism: "plain", username: "reader", password: secret } as const;
-      const url = `kafka://reader:${secret}@${broker.host}:${broker.port}?sasl=plain`;
-      return provoked(broker, { sasl }, [secret], url);
-    },
-  },
-  tls("tls-bad-ca", "127.0.0.1", "valid", "other.pem"),
-  tls("tls-wrong-host", "elsewhere.test", "valid", "ca.pem"),
-  tls("tls-expired", "127.0.0.1", "expired", "ca.pem"),
+  };
+}
+
+const provocations: readonly Provocation[] = [
+  login("wrong-password", "UNAUTHENTICATED", "connect", { mechanism: "scram-sha-256", username: "app", password: "canary-wrong-91d0" }),
+  login("forbidden", "FORBIDDEN", "publish", { mechanism: "plain", username: "reader", password: READER }),
+  tls("tls-bad-ca", valid, "127.0.0.1", "other.pem"),
+  tls("tls-wrong-host", valid, "localhost", "ca.pem"),
+  tls("tls-expired", expired, "127.0.0.1", "ca.pem"),
   {
     id: "plain-to-tls-port",
     code: "UNAVAILABLE",
     at: "connect",
     retryable: true,
     async setUp(site) {
-      return provoked(await own({ tls: await makeCertificates(site.folder, "127.0.0.1") }), { connectTimeoutMs: 2_000 }, []);
+      const { broker } = await valid.take(site);
+      return provoked(broker, { connectTimeoutMs: 2_000 }, { url: undefined, secrets: [], cleanUp: () => valid.release() });
     },
   },
 ];

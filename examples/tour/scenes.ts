@@ -126,7 +126,7 @@ async function kill(stage: Stage): Promise<void> {
   screen.story(
     "kill -9",
     `${VICTIM} is killed with ${count(held, "order")} in its hands. ${SUBSTITUTE} takes its place.`,
-    `What it had not acknowledged comes again, to the others, when its lease of ${seconds(stage.leaseMs)} is over.`,
+    `What it had not acknowledged comes again, to the others, when ${stage.leaseMs > 0 ? `its lease of ${seconds(stage.leaseMs)} is over` : "the group has given it up"}.`,
   );
   note(stage, "fault", SHOWN, `${VICTIM} was killed (SIGKILL) with ${count(held, "order")} in its hands`);
   stage.replace(SUBSTITUTE);

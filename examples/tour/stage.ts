@@ -237,7 +237,7 @@ export class Stage implements AsyncDisposable {
 
   /** The same, for what the verdict is about: false when nothing has moved for longer than a lease may take. */
   settled(condition: () => boolean | Promise<boolean>, what: string): Promise<boolean> {
-    return this.#look(condition, what, Math.max(10_000, 3 * this.leaseMs));
+    return this.#look(condition, what, Math.max(30_000, 3 * this.leaseMs));
   }
 
   async #look(condition: () => boolean | Promise<boolean>, what: string, quietMs: number): Promise<boolean> {

@@ -18,9 +18,9 @@ export interface KafkaOptions {
   groupProtocol?: "classic" | "consumer" | undefined;
   /** Static membership (KIP-345): begins each member's `group.instance.id`. Unique for each process, the same after its restart. */
   instanceId?: string | undefined;
-  /** How long a member that is not heard of keeps its partitions, ms, within the server's bounds. Default 45,000. */
+  /** How long a member that is not heard of keeps its partitions, ms, within the server's bounds. Default 10,000. */
   sessionTimeoutMs?: number | undefined;
-  /** How often a member is heard of, ms; at most half of `sessionTimeoutMs`. Default a fifteenth of it, at most 3,000. */
+  /** How often a member is heard of, ms; at most half of `sessionTimeoutMs`. Default a tenth of it, at most 3,000. */
   heartbeatMs?: number | undefined;
   /** How long members may take to give partitions up in a rebalance, ms. Default 60,000. */
   rebalanceTimeoutMs?: number | undefined;
@@ -141,7 +141,7 @@ export function checkOptions(options: KafkaOptions): void {
     const value = options[name as keyof KafkaOptions];
     if (value !== undefined && !fits(value, kind)) throw invalid(`The option "${name}" must be ${told(kind)}.`);
   }
-  const { brokers, tls, sasl, naming, sessionTimeoutMs = 45_000, heartbeatMs } = options;
+  const { brokers, tls, sasl, naming, sessionTimeoutMs = 10_000, heartbeatMs } = options;
   if (options.instanceId !== undefined && !/^[A-Za-z0-9._-]{1,200}$/.test(options.instanceId))
     throw invalid('The option "instanceId" must be 1 to 200 letters, digits, dots, dashes and underscores.');
   if (heartbeatMs !== undefined && heartbeatMs * 2 > sessionTimeoutMs)
@@ -197,9 +197,9 @@ export function endpointOf(options: KafkaOptions): Endpoint {
 
 /** The options that say how to publish and consume, with their defaults. */
 export function behaviourOf(options: KafkaOptions): Behaviour {
-  const { compression = "none", groupProtocol = "classic", instanceId, sessionTimeoutMs = 45_000, naming } = options;
+  const { compression = "none", groupProtocol = "classic", instanceId, sessionTimeoutMs = 10_000, naming } = options;
   const { rebalanceTimeoutMs = 60_000, isolation = "read-committed" } = options;
-  const { heartbeatMs = Math.max(50, Math.min(3_000, Math.floor(sessionTimeoutMs / 15))) } = options;
+  const { heartbeatMs = Math.max(50, Math.min(3_000, Math.floor(sessionTimeoutMs / 10))) } = options;
   const named = naming?.group;
   const groupId = named === undefined ? groupIdOf : (topic: string, group: string) => checkedName(named(topic, group));
   return Object.freeze({ compression, groupProtocol, instanceId, sessionTimeoutMs, heartbeatMs, rebalanceTimeoutMs, groupId, isolation });

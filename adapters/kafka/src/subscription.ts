@@ -88,6 +88,8 @@ interface Ownership extends Assigned {
   readonly shard: LogShard;
   /** From when its start is known. */
   reader: PartitionReader | undefined;
+  /** It is being handed over: nothing more is read of it. */
+  leaving: boolean;
   /** The highest offset that is over, with all before it. */
   settled: number;
 }
@@ -121,8 +123,6 @@ class GroupSubscription implements Subscription, Member {
   readonly #owned = new Map<string, Ownership>();
   /** By shard, for settling; those that are given up have left. */
   readonly #settling = new Map<Shard, Ownership>();
-  /** Given up, with acknowledgements that are still being committed. */
-  readonly #leaving = new Map<string, PartitionReader>();
   readonly #drainMs: number;
   #stirred: PromiseWithResolvers<void> = Promise.withResolvers();
   #closing: Promise<void> | undefined;
@@ -178,10 +178,12 @@ class GroupSubscription implements Subscription, Member {
   async #place(from: WireStart, signal: AbortSignal): Promise<void> {
     for (;;) {
       const state = await topicNow(this.#cluster, this.topic, signal);
+      // Before the commits are read: what another owner commits meanwhile must not be overwritten, and is not under an epoch that is over.
+      const { epoch } = this.#membership;
+      const first = this.#owned.has(keyOf({ topic: this.topic, partition: 0 }));
       const committed = await committedOffsets(this.#cluster, this.#groupId, [state], signal);
       if (committed.has(this.topic)) return;
-      if (this.#owned.has(keyOf({ topic: this.topic, partition: 0 }))) {
-        const { epoch } = this.#membership;
+      if (first) {
         const offsets = await offsetsOf(this.#cluster, state, from, this.#isolation, signal);
         try {
           await commitOffsets(this.#cluster, this.#groupId, new Map([[this.topic, offsets]]), signal, epoch);
@@ -197,7 +199,8 @@ class GroupSubscription implements Subscription, Member {
 
   /** Where to read partitions: behind what is committed. A partition without a commit is newer than the group's start. */
   async #starts(partitions: readonly Assigned[], signal: AbortSignal): Promise<ReadonlyMap<string, number>> {
-    const states = await this.#cluster.topics([...new Set(partitions.map(({ topic }) => topic))], signal);
+    // What is assigned exists, perhaps since a moment ago: what was known before does not count.
+    const states = await this.#cluster.topics([...new Set(partitions.map(({ topic }) => topic))], signal, 0);
     const present = [...states.values()].filter((state) => state !== undefined);
     const committed = await committedOffsets(this.#cluster, this.#groupId, present, signal);
     const found = new Map<string, number>();
@@ -218,7 +221,7 @@ class GroupSubscription implements Subscription, Member {
   #assigned(partitions: readonly Assigned[]): void {
     const taken = partitions.map(({ topic, partition }): Ownership => {
       const inbox = topic === this.#inbox;
-      return { topic, partition, shard: { id: shardId(partition, inbox), inbox }, reader: undefined, settled: -1 };
+      return { topic, partition, shard: { id: shardId(partition, inbox), inbox }, reader: undefined, leaving: false, settled: -1 };
     });
     for (const one of taken) {
       this.#owned.set(keyOf(one), one);
@@ -227,20 +230,21 @@ class GroupSubscription implements Subscription, Member {
     void this.#read(taken);
   }
 
-  /** Reads them from where the group stands, once that is known. */
+  /** Reads them from where the group stands, once that is known. One that no server knows of yet is looked for again. */
   async #read(taken: readonly Ownership[]): Promise<void> {
     const { signal } = this.#ended;
     await this.#placed.promise;
     for (;;) {
-      const still = taken.filter((one) => this.#owned.get(keyOf(one)) === one);
+      const still = taken.filter((one) => one.reader === undefined && !one.leaving && this.#owned.get(keyOf(one)) === one);
       if (still.length === 0 || signal.aborted) return;
       try {
         const starts = await this.#starts(still, AbortSignal.any([signal, AbortSignal.timeout(REQUEST_MS)]));
-        return this.#begin(still, starts);
+        this.#begin(still, starts);
+        if (still.every((one) => starts.has(keyOf(one)))) return;
       } catch (error) {
         if (protocolName(error) !== undefined && !classify(error).retryable) return this.#fail(error);
-        await pause(this.#cluster, AGAIN_MS, signal).catch(() => {});
       }
+      await pause(this.#cluster, AGAIN_MS, signal).catch(() => {});
     }
   }
 
@@ -248,7 +252,7 @@ class GroupSubscription implements Subscription, Member {
     const readers: PartitionReader[] = [];
     for (const one of taken) {
       const from = starts.get(keyOf(one));
-      if (from === undefined || this.#owned.get(keyOf(one)) !== one) continue;
+      if (from === undefined || one.leaving || this.#owned.get(keyOf(one)) !== one) continue;
       one.reader = new PartitionReader(this.#cluster.client, one, { from, isolation: this.#isolation });
       readers.push(one.reader);
     }
@@ -260,12 +264,15 @@ class GroupSubscription implements Subscription, Member {
    * handle the same keys meanwhile. Then what was acknowledged is committed.
    */
   async #revoked(partitions: readonly Assigned[]): Promise<void> {
-    this.#fetcher.remove(partitions.flatMap((one) => this.#owned.get(keyOf(one))?.reader ?? []));
+    const given = partitions.flatMap((one) => this.#owned.get(keyOf(one)) ?? []);
+    for (const one of given) one.leaving = true;
+    const readers = given.flatMap(({ reader }) => reader ?? []);
+    this.#fetcher.remove(readers);
     await this.#drained(partitions);
-    const readers = this.#drop(partitions, "the group rebalances");
-    for (const reader of readers) this.#leaving.set(keyOf(reader), reader);
     await this.#committer.flush(readers);
-    for (const reader of readers) this.#leaving.delete(keyOf(reader));
+    // Whoever acknowledged hears that it is confirmed before the shard is lost.
+    await new Promise((turn) => setImmediate(turn));
+    this.#drop(partitions, "the group rebalances");
   }
 
   /** Resolves when nothing of these is open any more, or the time for that is over. */
@@ -287,10 +294,9 @@ class GroupSubscription implements Subscription, Member {
   }
 
   #lost(partitions: readonly Assigned[], reason: string): void {
-    const late = partitions.flatMap((one) => this.#leaving.get(keyOf(one)) ?? []);
     const had = partitions.some((one) => this.#owned.has(keyOf(one)));
     const readers = this.#drop(partitions, reason);
-    this.#committer.lose([...late, ...readers]);
+    this.#committer.lose(readers);
     if (had) this.#fetcher.fail(unavailable(`Its place in the group "${this.#groupId}" is lost: ${reason}.`));
   }
 

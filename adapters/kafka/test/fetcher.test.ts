@@ -143,6 +143,7 @@ it("holds a bounded part of the log for a reader that takes nothing, and all com
     return same > 100;
   }, "fetching to pause");
   expect(most).toBeGreaterThan(4 * MIB);
+  for (const { buffered } of all) expect(buffered).toBeLessThanOrEqual(2.5 * MIB);
   expect(most).toBeLessThanOrEqual(17 * MIB);
   const taken = new Set<string | undefined>();
   while (taken.size < 24 * 1_600) {

@@ -284,7 +284,7 @@ describe("members of the classic protocol", () => {
     await join({ ...member, name: "b" });
     await asked.promise;
     const giveUp = new AbortController();
-    const third = join({ ...member, name: "c", signal: giveUp.signal });
+    const third = join({ ...member, name: "c", sessionMs: 60_000, signal: giveUp.signal });
     const given = expect(third).rejects.toThrow("enough");
     const node = await cluster.coordinator(member.groupId);
     const members = async (): Promise<number | undefined> => {

@@ -95,13 +95,13 @@ describe("options", () => {
       compression: "none",
       groupProtocol: "classic",
       instanceId: undefined,
-      sessionTimeoutMs: 45_000,
-      heartbeatMs: 3_000,
+      sessionTimeoutMs: 10_000,
+      heartbeatMs: 1_000,
       rebalanceTimeoutMs: 60_000,
       isolation: "read-committed",
     });
     expect(groupId("orders", "billing")).toBe("orders.billing");
-    expect(behaviourOf({ sessionTimeoutMs: 1_500 }).heartbeatMs).toBe(100);
+    expect(behaviourOf({ sessionTimeoutMs: 1_500 }).heartbeatMs).toBe(150);
     expect(behaviourOf({ sessionTimeoutMs: 500 }).heartbeatMs).toBe(50);
   });
 

@@ -104,7 +104,7 @@ describe.each<Behaviour["groupProtocol"]>(["classic", "consumer"])("a group by t
     expect(ids(rest).sort()).toEqual(names("b", 200).sort());
   });
 
-  it("lets what is being handled end before it hands a partition over, so nothing comes twice", async () => {
+  it("lets what is being handled end, and commits it, before it hands a partition over: nothing comes twice", async () => {
     cluster = await clusterAt([broker.port]);
     const topic = await topicOn(cluster, 2);
     await publish(cluster, topic, names("a", 100));
@@ -120,22 +120,6 @@ describe.each<Behaviour["groupProtocol"]>(["classic", "consumer"])("a group by t
     await publish(cluster, topic, names("b", 100));
     const rest = await b.take(1);
     expect(rest[0]?.id).toMatch(/^b-/);
-  });
-
-  it("commits what was acknowledged before it hands a partition over", async () => {
-    cluster = await clusterAt([broker.port]);
-    const topic = await topicOn(cluster, 2);
-    await publish(cluster, topic, names("a", 100));
-    const a = await read(cluster, { topic, ...group });
-    const taken = await a.take(100);
-    const joining = read(cluster, { topic, ...group });
-    const acked = a.subscription.ack(heads(taken));
-    const b = await joining;
-    await until(() => a.told.lost.length === 1, "a partition to move");
-    expect(await acked).toEqual(["confirmed", "confirmed"]);
-    await publish(cluster, topic, names("b", 100));
-    const [got] = await b.take(1);
-    expect(got?.id).toMatch(/^b-/);
   });
 
   it("survives a link that is cut: nothing is lost, nothing comes twice, and acknowledging goes on", async () => {
@@ -163,7 +147,7 @@ describe.each<Behaviour["groupProtocol"]>(["classic", "consumer"])("a group by t
     const reader = await read(far, { topic, group: GROUP, with: { groupProtocol, sessionTimeoutMs: 1_000 } });
     const taken = await reader.take(10);
     proxy.pause();
-    const acked = reader.subscription.ack(heads(taken));
+    const acked = reader.subscription.ack(taken.slice(4, 5));
     await expect(reader.subscription.receive(1, 20_000, soon())).rejects.toMatchObject({ driverCode: "UNAVAILABLE" });
     expect(reader.told.lost).toEqual(["0"]);
     expect(await acked).toEqual(["lost"]);

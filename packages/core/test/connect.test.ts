@@ -75,6 +75,7 @@ describe("connect", () => {
     expect(error).toMatchObject({ code: "INVALID_ARGUMENT", details: { argument: "url" } });
     expect(error.message).toContain('Did you mean "memory:"?');
     expect(error.message).toContain("sqlite");
+    expect((await refusal(() => connect("mmeory:"))).message).toContain('Did you mean "memory:"?');
     expect(
       (await refusal(() => connect("own:", { adapters: [thirdParty()] }).then(() => connect("owm:", { adapters: [thirdParty()] }))))
         .message,
@@ -142,6 +143,7 @@ describe("connect", () => {
     const error = await refusal(() => connect("own:", { adapters: [thirdParty(() => weak)], requires: ["groups", "replay"] }));
     expect(error).toMatchObject({ code: "UNSUPPORTED", details: { capability: "replay" } });
     open.push(await connect("own:", { adapters: [thirdParty(() => weak)], requires: ["groups", "lag"] }));
+    expect(await refusal(() => connect(weak, { requires: ["replay"] }))).toMatchObject({ code: "UNSUPPORTED" });
     open.push(await connect("memory:", { requires: ["groups", "replay", "seek", "lag", "delay", "keyOrder", "atLeastOnce"] }));
   });
 

@@ -1,6 +1,6 @@
 import { driverError, type SettleResult, type Shard } from "brokerkit/driver";
 import { expect, test } from "vitest";
-import { delivery } from "./fake-driver.ts";
+import { delivery, failure } from "./fake-driver.ts";
 import { log, setUp } from "./stage.ts";
 
 test("acks that come too late make room for more", async () => {
@@ -222,6 +222,51 @@ test("closing again with an earlier deadline closes earlier", async () => {
   await clock.advance(2_000);
   expect(over).toBe(true);
   expect(side().nacked).toEqual(["a.1"]);
+});
+
+test("a broker that is closing closes earlier when it is told to: handlers, acks without an answer and publishes alike", async () => {
+  let calls = 0;
+  const { topic, clock, side, broker } = await setUp({
+    publish: (_, signal) => {
+      calls++;
+      return new Promise((resolve) => {
+        signal.addEventListener("abort", () => resolve([failure("UNAVAILABLE", "maybe")]));
+      });
+    },
+  });
+  await topic.subscribe({ group: "g", concurrency: 2 }, (message) => (message.id === "a.1" ? undefined : new Promise(() => {})));
+  side().answer = () => new Promise(() => {});
+  side().deliver(delivery(1), delivery(2));
+  const published = topic.publish("x").catch((error: unknown) => error);
+  await clock.advance(10);
+  let over = 0;
+  void broker.close({ deadlineMs: 600_000 }).then(() => over++);
+  await clock.advance(1_000);
+  expect([over, calls]).toEqual([0, 1]);
+  void broker.close({ deadlineMs: 100 }).then(() => over++);
+  await clock.advance(5_000);
+  expect(over).toBe(2);
+  expect(await published).toMatchObject({ code: "CLOSED", inDoubt: true });
+});
+
+test("a broker that waits for a publish alone closes earlier when it is told to", async () => {
+  const { topic, clock, broker } = await setUp({
+    publish: (_, signal) =>
+      new Promise((resolve) => {
+        signal.addEventListener("abort", () => resolve([failure("UNAVAILABLE", "maybe")]));
+      }),
+  });
+  const published = topic.publish("x", { timeoutMs: 900_000 }).catch((error: unknown) => error);
+  await clock.advance(10);
+  let over = false;
+  void broker.close({ deadlineMs: 600_000 });
+  await clock.advance(1_000);
+  void broker.close({ deadlineMs: 100 }).then(() => {
+    over = true;
+  });
+  await clock.advance(5_000);
+  expect(over).toBe(true);
+  expect(await published).toMatchObject({ code: "CLOSED", inDoubt: true });
 });
 
 test("a broadcast reader that loses its link handles what it had got", async () => {

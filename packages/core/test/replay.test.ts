@@ -2,6 +2,7 @@ import { getEventListeners } from "node:events";
 import { type Cursor, driverError, type ReplayRequest } from "brokerkit/driver";
 import { afterEach, expect, test } from "vitest";
 import { BrokerHandle } from "../src/broker.ts";
+import { connect } from "../src/connect.ts";
 import { VirtualClock } from "../src/testing/virtual-clock.ts";
 import { delivery, fakeAdapter } from "./fake-driver.ts";
 
@@ -71,4 +72,13 @@ test("a replay closed while it opens leaves no cursor and no listener behind", a
   await clock.advance(10);
   expect(await reading).toEqual({ done: true, value: undefined });
   expect(closed).toBe(1);
+});
+
+test("a replay of a topic that is not there says so where topics are not made by their first use", async () => {
+  for (const provision of ["off", "verify"] as const) {
+    const broker = await connect("memory:", { provision });
+    const reading = broker.topic("nowhere").replay({ from: "earliest" })[Symbol.asyncIterator]().next();
+    await expect(reading).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await broker.close();
+  }
 });

@@ -84,13 +84,15 @@ interface Address {
   readonly port: number;
 }
 
-/** A node by number, or `"any"`: the first that answers. */
+/** A node by number, or `"any"`: the first that lets us in, those that did not answer the last time at the end. */
 export type Node = number | "any";
 
 /** Longer than any deadline of ours: the client ends a request on its own, and can't use the connection after it. */
 const CLIENT_MS = 24 * 3_600_000;
 /** How long an ordinary request may take. */
 export const REQUEST_MS = 15_000;
+/** How long a server may be silent before another one is asked, where any will do. */
+const SILENT_MS = 2_000;
 /** Answers about topics are asked for again after this time, or as soon as one proves wrong. */
 export const METADATA_MS = 5_000;
 
@@ -107,7 +109,11 @@ export class Cluster {
   readonly #coordinators = new Map<string, number>();
   #nodes: ReadonlyMap<number, Address> = new Map();
   #apis: ReadonlyMap<string, { readonly minVersion: number; readonly maxVersion: number }> = new Map();
-  #control: Line;
+  readonly #control: Line;
+  /** For questions that every server can answer. Nothing slow goes here: who is silent on it is passed over. */
+  readonly #inquiries: Line;
+  /** Servers that did not answer when they were last asked. */
+  readonly #silent = new Set<string>();
   #closed = false;
 
   private constructor(library: Client, endpoint: Endpoint, clock: Clock, onCut: () => void) {
@@ -115,6 +121,7 @@ export class Cluster {
     this.endpoint = endpoint;
     this.clock = clock;
     this.#control = this.line(onCut);
+    this.#inquiries = this.line(onCut);
   }
 
   /**
@@ -138,7 +145,8 @@ export class Cluster {
     const late = AbortSignal.timeout(endpoint.connectTimeoutMs);
     const bound = AbortSignal.any([signal, late]);
     try {
-      const asked = await this.#control.call("any", library.apiVersionsV3.api.async, ["brokerkit", "0.1.0"], bound);
+      const { async } = library.apiVersionsV3.api;
+      const asked = await this.#inquire((each) => this.#inquiries.call("any", async, ["brokerkit", "0.1.0"], each), bound);
       this.#apis = new Map(asked.apiKeys.map((api) => [api.name, api]));
       await this.#refresh([], bound);
     } catch (error) {
@@ -189,10 +197,37 @@ export class Cluster {
     return this.#control.ask(node, name, args, signal);
   }
 
+  /** Asks any server what each of them knows. One that is silent is passed over: asking twice changes nothing. */
+  async #inquire<R>(ask: (signal: AbortSignal | undefined) => Promise<R>, signal?: AbortSignal): Promise<R> {
+    for (let others = this.addresses("any").length - 1; others > 0; others--) {
+      const silent = new AbortController();
+      const timer = this.clock.timer(SILENT_MS, () => silent.abort(unavailable(`A server did not answer within ${SILENT_MS} ms.`)));
+      try {
+        return await ask(signal === undefined ? silent.signal : AbortSignal.any([signal, silent.signal]));
+      } catch (error) {
+        if (signal?.aborted === true || !silent.signal.aborted) throw error;
+      } finally {
+        timer.cancel();
+      }
+    }
+    return ask(signal);
+  }
+
+  /** The server at this address was asked, and answered or did not. */
+  seen(address: Address, answered: boolean): void {
+    if (answered) this.#silent.delete(nameOf(address));
+    else this.#silent.add(nameOf(address));
+  }
+
   /** Addresses to try for a node. */
   addresses(node: Node): readonly Address[] {
     const { bootstrap, tunnel } = this.endpoint;
-    if (node === "any") return [...bootstrap, ...(tunnel ? [] : this.#nodes.values())];
+    if (node === "any") {
+      const all = [...bootstrap, ...(tunnel ? [] : this.#nodes.values())];
+      const known = [...new Map(all.map((address) => [nameOf(address), address])).values()];
+      const [silent = [], others = []] = [true, false].map((is) => known.filter((address) => this.#silent.has(nameOf(address)) === is));
+      return [...others, ...silent];
+    }
     const address = this.#nodes.get(node);
     if (address === undefined) throw unavailable(`The cluster has no node ${node} at the moment.`);
     return tunnel ? bootstrap : [address];
@@ -237,7 +272,7 @@ export class Cluster {
   /** A topic that is missing makes the whole answer an error for the client; it is a finding here. */
   async #metadata(names: readonly string[], signal: AbortSignal | undefined): Promise<Answer<"Metadata">> {
     try {
-      return await this.ask("any", "Metadata", [[...names], false, false], signal);
+      return await this.#inquire((each) => this.#inquiries.ask("any", "Metadata", [[...names], false, false], each), signal);
     } catch (error) {
       const { response, errors } = error as { response?: Answer<"Metadata">; errors?: readonly { apiCode?: number }[] };
       const tolerable = response !== undefined && errors?.every(({ apiCode }) => apiCode !== undefined && MENDING.has(apiCode));
@@ -255,7 +290,7 @@ export class Cluster {
   async coordinator(groupId: string, signal?: AbortSignal): Promise<number> {
     const known = this.#coordinators.get(groupId);
     if (known !== undefined) return known;
-    const { coordinators } = await this.ask("any", "FindCoordinator", [0, [groupId]], signal);
+    const { coordinators } = await this.#inquire((each) => this.#inquiries.ask("any", "FindCoordinator", [0, [groupId]], each), signal);
     const found = coordinators.find(({ key }) => key === groupId);
     if (found === undefined) throw unavailable(`No node said that it coordinates the group "${groupId}".`);
     if (!this.#nodes.has(found.nodeId)) await this.#refresh([], signal);
@@ -277,6 +312,8 @@ export class Cluster {
     for (const line of this.#lines) line.close();
   }
 }
+
+const nameOf = ({ host, port }: Address): string => `${host}:${port}`;
 
 /** The client's words for a connection that the other side closed without a reason. */
 const CLOSED = "Connection closed";
@@ -366,30 +403,44 @@ export class Line {
   ): Promise<R> {
     const bound = AbortSignal.any([signal, this.#closing.signal]);
     bound.throwIfAborted();
-    const connection = await until(bound, this.#connect(this.#cluster.addresses(node)));
+    const { address, connection } = await this.#connect(this.#cluster.addresses(node), bound);
     bound.throwIfAborted();
+    let answered = true;
     try {
       return await until(bound, send(connection, ...args));
     } catch (error) {
+      const cut = (error as { code?: unknown }).code === "PLT_KFK_NETWORK";
+      answered = !cut && !bound.aborted;
       if (bound.aborted) connection.socket.destroy();
-      throw (error as { code?: unknown }).code === "PLT_KFK_NETWORK" ? (FAILURES.get(connection) ?? error) : error;
+      throw cut ? (FAILURES.get(connection) ?? error) : error;
+    } finally {
+      this.#cluster.seen(address, answered);
     }
   }
 
-  async #connect(addresses: readonly Address[]): Promise<Connection> {
+  async #connect(
+    addresses: readonly Address[],
+    bound: AbortSignal,
+  ): Promise<{ readonly address: Address; readonly connection: Connection }> {
     let failure: unknown;
     for (const address of addresses) {
       try {
-        const connection = await this.#pool(address).get(address);
-        // One that was just cut stays in the pool until it has said so.
-        if (connection.socket.destroyed && connection.isConnected()) await new Promise((closed) => connection.once("close", closed));
-        return connection.isConnected() ? connection : await this.#pool(address).get(address);
+        return { address, connection: await until(bound, this.#open(address)) };
       } catch (error) {
+        this.#cluster.seen(address, false);
+        bound.throwIfAborted();
         // A server that refuses us says more than another one that is down.
         if (failure === undefined || !classify(error).retryable) failure = error;
       }
     }
     throw failure;
+  }
+
+  async #open(address: Address): Promise<Connection> {
+    const connection = await this.#pool(address).get(address);
+    // One that was just cut stays in the pool until it has said so.
+    if (connection.socket.destroyed && connection.isConnected()) await new Promise((closed) => connection.once("close", closed));
+    return connection.isConnected() ? connection : this.#pool(address).get(address);
   }
 
   /** Cuts all connections: nothing more is sent over this line. */

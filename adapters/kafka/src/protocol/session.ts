@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { driverError } from "brokerkit/driver";
 import { classify, protocolName, readable, unavailable } from "../errors.ts";
 import { type Answer, type Args, type Cluster, type Line, REQUEST_MS, type RequestName, until } from "./cluster.ts";
@@ -23,14 +24,14 @@ export const NO_KIP_848 = 'The cluster does not have the "consumer" group protoc
 /** What "classic" members share partitions out by. */
 export const PROTOCOL = "cooperative-sticky";
 
-/** Numbers in use by this process's members of one group: members need instance ids that differ, and the same ones after a restart. */
+/** Numbers in use by this process's members of one group with one subscription: instance ids differ, and are the same after a restart. */
 const numbers = new WeakMap<Cluster, Map<string, Set<number>>>();
 
-function numberIn(cluster: Cluster, groupId: string): { readonly number: number; free(): void } {
+function numberIn(cluster: Cluster, members: string): { readonly number: number; free(): void } {
   const groups = numbers.get(cluster) ?? new Map<string, Set<number>>();
   numbers.set(cluster, groups);
-  const used = groups.get(groupId) ?? new Set<number>();
-  groups.set(groupId, used);
+  const used = groups.get(members) ?? new Set<number>();
+  groups.set(members, used);
   let number = 1;
   while (used.has(number)) number += 1;
   used.add(number);
@@ -71,9 +72,11 @@ export class Session {
     this.#events = request.events;
     this.#ended = ended;
     this.#sessionMs = request.behaviour.sessionTimeoutMs;
-    this.#number = numberIn(cluster, request.groupId);
+    const topics = createHash("sha256").update(request.topics.join()).digest("hex").slice(0, 12);
+    this.#number = numberIn(cluster, `${request.groupId},${topics}`);
     const { instanceId } = request.behaviour;
-    this.instanceId = instanceId === undefined ? null : `${instanceId}-${this.#number.number}`;
+    // The coordinator gives a returning instance what it had, whatever it subscribes to now (classic): so one id, one subscription.
+    this.instanceId = instanceId === undefined ? null : `${instanceId}-${topics}-${this.#number.number}`;
   }
 
   get owned(): readonly Assigned[] {

@@ -27,7 +27,8 @@ export interface FeedWiring {
   readonly died: (error: BrokerError) => void;
 }
 
-const SUBSCRIBE_MS = 15_000;
+/** Joining may have to wait until the group has given up a member that died: a session, or what a rebalance may take. */
+const SUBSCRIBE_MS = 60_000;
 const WAIT_MS = 30_000;
 const SHORTEST_PAUSE_MS = 25;
 /** How long a driver may take over what a dead link keeps it from. */

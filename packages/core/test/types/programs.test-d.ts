@@ -20,6 +20,7 @@ import {
   type Schema,
   type TopicDefinition,
 } from "brokerkit";
+import { memory } from "brokerkit/memory";
 import { testBroker, testMessage } from "brokerkit/testing";
 import { z } from "zod";
 
@@ -161,6 +162,12 @@ if (broker.supports("replay")) await rebuild(broker);
 if (ps.supports("groups", "replay")) await rebuild(ps);
 // @ts-expect-error there is no such feature
 await connect("memory:", { requires: ["group"] });
+const given: Broker<Feature> = await connect(memory(), { requires: ["groups", "replay"] });
+void given;
+declare const queue: Adapter<{ [K in Feature]: K extends "groups" ? true : false }>;
+createBroker(queue, { requires: ["groups"] });
+// @ts-expect-error: this adapter is known to lack it
+createBroker(queue, { requires: ["groups", "replay"] });
 // @ts-expect-error there is no such option
 await connect("memory:", { require: ["groups"] });
 // @ts-expect-error a broker without replay is no broker with it
