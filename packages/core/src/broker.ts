@@ -278,9 +278,4 @@ class Wiring implements TopicWiring, SubscriptionHost {
   get host(): SubscriptionHost {
     return this;
   }
-
-  /** Creates a topic of core's own where the broker creates topics. */
-  async provision(wire: string): Promise<void> {
-    if ((this.options.provision ?? "create") === "create") await this.provisioning.create({ name: wire }, wire);
-  }
 }

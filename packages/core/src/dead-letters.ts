@@ -15,8 +15,6 @@ import type { DeadLetter, DeadLetterFilter, DeadLetters, Stream } from "./surfac
 
 export interface DeadLettersWiring extends ReplayWiring {
   readonly publish: PublishLine;
-  /** Creates the dead topic where the broker provisions. */
-  readonly provision: (wire: string) => Promise<void>;
 }
 
 const FILTER = ["ids", "reason", "since", "until", "where", "limit"] as const;
@@ -101,7 +99,6 @@ export class GroupDeadLetters implements DeadLetters {
     const { adapter } = this.#wiring;
     await this.#topic.ready();
     if (!this.#topic.capabilities.from.replay.includes("earliest")) throw unsupported("deadLetter.list", adapter, this.#topic.name);
-    await this.#wiring.provision(deadTopic(this.#topic.wire, this.#group));
     const fold = new Fold();
     const first = await this.#reader(stop);
     if (first === undefined) return;

@@ -172,7 +172,7 @@ export class TopicHandle implements BoundTopic, Topic<Schema<unknown, unknown>> 
     if (effectiveCapabilities(this.capabilities).supply.deadLetter === "none") throw unsupported("deadLetter", adapter, this.name);
     const name = deadTopic(this.wire, group);
     if ((options.provision ?? "create") === "create") await provisioning.createDead(name);
-    else if (options.provision === "verify") await provisioning.verify({ name }, name);
+    else if (options.provision === "verify") await provisioning.verify({ name, order: "topic" }, name);
   }
 
   // ---- groups and replay
