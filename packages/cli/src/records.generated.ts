@@ -12,7 +12,7 @@ export const RECORDS: Readonly<
       delivery: { group: "at-least-once", broadcast: "at-least-once" },
       durable: true,
       durabilityOnAck: "replicated",
-      publish: { maxRecords: 5000, maxBytes: 4194304, inFlight: 1, order: "call" },
+      publish: { maxRecords: 5000, maxBytes: 33554432, inFlight: 1, order: "call" },
       settle: { unit: "prefix", ack: "confirmed" },
       receive: { maxRecords: 5000, concurrency: 1, maxWaitMs: 30000 },
       redelivery: { native: false, maxDelayMs: 0, counted: "none" },
