@@ -44,7 +44,13 @@ export async function rawMember(
   const got: WireDelivery[] = [];
   const lost: Shard[] = [];
   const subscription = await driver.subscribe(
-    { topic, group, from, credit: 100, events: { lost: (shard) => lost.push(shard), state: () => {}, dataLoss: () => {} } },
+    {
+      topic,
+      group,
+      from,
+      credit: 100,
+      events: { releasing: async () => {}, lost: (shard) => lost.push(shard), state: () => {}, dataLoss: () => {} },
+    },
     AbortSignal.timeout(10_000),
   );
   const receive = async (ms: number): Promise<readonly WireDelivery[]> => {

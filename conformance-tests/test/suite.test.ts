@@ -187,7 +187,7 @@ test("a recorded driver shows each call and leaves out members that the driver h
   const signal = AbortSignal.timeout(1_000);
   await driver.connect(signal);
   await driver.admin.createTopic({ name: "t" }, signal);
-  const events = { lost: () => {}, state: () => {}, dataLoss: () => {} };
+  const events = { releasing: async () => {}, lost: () => {}, state: () => {}, dataLoss: () => {} };
   const subscription = await driver.subscribe({ topic: "t", group: "g", from: { kind: "latest" }, credit: 1, events }, signal);
   expect(subscription.nack).toBeUndefined();
   expect(subscription.extend).toBeUndefined();

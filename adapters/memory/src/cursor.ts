@@ -26,7 +26,12 @@ export class MemoryCursor implements Cursor {
     this.#world = world;
     this.#follow = follow;
     this.#closed = closed;
-    const member = new Member("cursor", { lost: nobody, state: nobody, dataLoss: (...loss) => events.dataLoss(...loss) });
+    const member = new Member("cursor", {
+      releasing: async () => {},
+      lost: nobody,
+      state: nobody,
+      dataLoss: (...loss) => events.dataLoss(...loss),
+    });
     this.#reader = new Reader(topic, member, spots, follow ? [] : (this.#ends ?? bounds?.map((spot) => spot.next) ?? []));
   }
 

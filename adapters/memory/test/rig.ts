@@ -47,6 +47,8 @@ export class Events implements SubscriptionEvents {
   readonly shardsLost: Shard[] = [];
   readonly losses: Loss[] = [];
 
+  async releasing(): Promise<void> {}
+
   lost(shard: Shard): void {
     this.shardsLost.push(shard);
   }

@@ -5,7 +5,7 @@ import { clock } from "./clock.ts";
 const [port, topic, group, leaseMs] = process.argv.slice(2) as [string, string, string, string];
 const driver = redis({ host: "127.0.0.1", port: Number(port), leaseMs: Number(leaseMs) }).open({ clock, down: () => {} });
 await driver.connect(AbortSignal.timeout(10_000));
-const events = { lost: () => {}, state: () => {}, dataLoss: () => {} };
+const events = { releasing: async () => {}, lost: () => {}, state: () => {}, dataLoss: () => {} };
 const request = { topic, group, from: { kind: "earliest" }, credit: 100, events } as const;
 const subscription = await driver.subscribe(request, AbortSignal.timeout(10_000));
 console.log("ready");

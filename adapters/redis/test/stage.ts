@@ -110,6 +110,7 @@ export async function read(
 ): Promise<Reader> {
   const [lost, losses, states]: [Shard[], Loss[], string[]] = [[], [], []];
   const events = {
+    releasing: async () => {},
     lost: (shard: Shard) => void lost.push(shard),
     state: (_: string, state: string) => void states.push(state),
     dataLoss: (shard: string, first: string | undefined, last: string | undefined, missing: number | undefined) =>

@@ -126,6 +126,8 @@ export class Events implements SubscriptionEvents {
   readonly losts: { shard: ShardId; reason: string }[] = [];
   readonly losses: Loss[] = [];
 
+  async releasing(): Promise<void> {}
+
   lost(shard: { readonly id: ShardId }, reason: string): void {
     this.losts.push({ shard: shard.id, reason });
   }

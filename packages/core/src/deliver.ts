@@ -98,6 +98,7 @@ export class DeliverLine {
       connection: wiring.connection,
       clock: this.#clock,
       events: {
+        releasing: (shard) => this.#ownership.release(shard),
         lost: (shard, reason) => this.#ownership.loseShard(shard, reason),
         state: (shard, state) => this.#emit({ type: "shard", shard, state }),
         dataLoss: (shard, lostFrom, to, missing) => this.#dataLoss(shard, lostFrom, to, missing),
@@ -155,6 +156,7 @@ export class DeliverLine {
           this.#window.handled(messages);
           // No handler got any of it, so whoever asked still waits.
           if (messages === 0) this.#demand++;
+          this.#ownership.looseEnds();
           this.#pump();
           this.#hush();
         },
@@ -289,6 +291,7 @@ export class DeliverLine {
   // ---- retry, dead letter or dropped: failing.ts
   #left(entry: Entry): void {
     this.#backlog.leave(entry);
+    this.#ownership.looseEnds();
     this.#pump();
     this.#hush();
   }

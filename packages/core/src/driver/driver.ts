@@ -59,6 +59,11 @@ export interface Driver {
 
 export interface SubscriptionEvents {
   /**
+   * This ownership will be handed to another member, who must find its keys idle. Core starts nothing more of it, and resolves when what it
+   * had started is handled and acknowledged. The driver bounds the wait, commits, and raises `lost`, which this never replaces.
+   */
+  releasing(shard: Shard): Promise<void>;
+  /**
    * This ownership is over (rebalance, lease, connection). Called before any other member can own it where the backend allows.
    * Core drops what has not started, aborts running signals and settles nothing of it on the wire any more.
    */

@@ -40,6 +40,8 @@ export class Ownership {
   readonly #hold: ShardHold | undefined;
   /** What a driver gives out under these came too late: their ownership is over. */
   readonly #lostShards = new WeakSet<Shard>();
+  /** Shards that are being handed over, and who waits for that. */
+  readonly #releasing = new Map<Shard, PromiseWithResolvers<void>>();
   #bytes = 0;
 
   constructor(wiring: OwnershipWiring) {
@@ -88,9 +90,9 @@ export class Ownership {
     return this.#bytes;
   }
 
-  /** False: it came after its shard was lost. */
+  /** False: it came after its shard was lost, or while that is handed over. */
   add(entry: Entry): boolean {
-    if (this.#lostShards.has(entry.wire.shard)) return false;
+    if (this.#lostShards.has(entry.wire.shard) || this.#releasing.has(entry.wire.shard)) return false;
     this.#owned.add(entry);
     this.#bytes += entry.bytes;
     if (!this.#wiring.broadcast) this.#settler.delivered(entry);
@@ -129,10 +131,38 @@ export class Ownership {
     return this.#wiring.broadcast ? Promise.resolve(true) : this.#leases.extend(entry, ms);
   }
 
+  /**
+   * Begins to hand a shard over: what of it no handler has is dropped, for its next owner. Resolves when the rest is handled and its acks
+   * are answered. What waits behind a gap that was dropped has no answer to come.
+   */
+  async release(shard: Shard): Promise<void> {
+    if (this.#wiring.broadcast || this.#lostShards.has(shard)) return;
+    const idle = this.#releasing.get(shard) ?? Promise.withResolvers<void>();
+    this.#releasing.set(shard, idle);
+    this.looseEnds();
+    await idle.promise;
+    await this.#settler.flush();
+  }
+
+  /** A run or a copy is over: looks whether what is handed over is idle now. What is to be tried again, its next owner will try. */
+  looseEnds(): void {
+    for (const [shard, idle] of this.#releasing) {
+      const entries = [...this.#owned].filter((entry) => entry.wire.shard === shard);
+      const unstarted = entries.filter(({ state }) => state === "buffered" || state === "waiting");
+      if (unstarted.length > 0) this.#lose(unstarted, "its shard is handed over");
+      if (!entries.some(({ state }) => state === "running" || state === "copying")) idle.resolve();
+    }
+  }
+
   /** All of one ownership (`undefined`: all there is). Broadcast readers lose nothing: what they have got nobody gets again. */
   loseShard(shard: Shard | undefined, reason: string): void {
     if (this.#wiring.broadcast) return;
     if (shard !== undefined) this.#lostShards.add(shard);
+    for (const [one, idle] of this.#releasing) {
+      if (shard !== undefined && one !== shard) continue;
+      this.#releasing.delete(one);
+      idle.resolve();
+    }
     this.#settler.lost(shard);
     this.#lose(
       [...this.#owned].filter((entry) => shard === undefined || entry.wire.shard === shard),
