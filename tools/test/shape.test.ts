@@ -75,12 +75,20 @@ describe("is refused:", () => {
     expect(found[0]).toMatch("adapters/demo/src/scripts: 1301 lines of code");
   });
 
-  test("more than 2,000 lines of wire protocol, which counts apart and has free file names", () => {
-    const protocol = { "adapters/demo/src/protocol/session.ts": lines(1_000), "adapters/demo/src/protocol/wire/frames.ts": lines(1_000) };
+  test("more than 3,700 lines of wire protocol, which counts apart and has free file names", () => {
+    const protocol = Object.fromEntries(
+      Array.from({ length: 11 }, (_, n) => [`adapters/demo/src/protocol/${n < 5 ? "wire/" : ""}part${n}.ts`, lines(n < 10 ? 350 : 200)]),
+    );
     expect(check({ "adapters/demo/src/driver.ts": lines(899), ...protocol })).toEqual([]);
     const found = check({ ...protocol, "adapters/demo/src/protocol/wire/more.ts": lines(1) });
     expect(found).toHaveLength(1);
-    expect(found[0]).toMatch("adapters/demo/src/protocol: 2001 lines of code");
+    expect(found[0]).toMatch("adapters/demo/src/protocol: 3701 lines of code");
+  });
+
+  test("a file of wire protocol with more than 350 lines", () => {
+    expect(check({ "adapters/demo/src/protocol/wire/frames.ts": lines(351) })).toEqual([
+      "adapters/demo/src/protocol/wire/frames.ts: 351 lines of code, at most 350 in one file of this folder",
+    ]);
   });
 
   test("an export that is neither the factory nor a type", () => {

@@ -114,7 +114,7 @@ export const RECORDS: Readonly<
       redelivery: { native: true, maxDelayMs: 31536000000, counted: "deliveries" },
       lease: { ms: 30000, extend: true },
       hold: { maxMs: Number.POSITIVE_INFINITY, maxUnacked: 1000000, scope: "group" },
-      keyOrder: "process",
+      keyOrder: "none",
       from: {
         group: ["latest", "earliest", "time", "position"],
         broadcast: ["latest", "earliest", "time", "position"],
@@ -144,7 +144,7 @@ export const RECORDS: Readonly<
         deadLetter: "portable",
         deadLetterList: "portable",
         redrive: "portable",
-        keyOrder: "portable",
+        keyOrder: "none",
         extend: "native",
       },
     },

@@ -114,7 +114,6 @@ export const ADAPTERS: Readonly<
       "headers",
       "tombstone",
       "places",
-      "keyOrder.process",
       "from.group.latest",
       "from.group.earliest",
       "from.group.time",

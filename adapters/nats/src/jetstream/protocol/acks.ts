@@ -1,0 +1,38 @@
+import type { Clock } from "brokerkit/driver";
+import { bounded } from "../../client.ts";
+import type { Connection } from "../../protocol/connection.ts";
+
+/** How long an answer to an ack may take. */
+const ANSWER_MS = 5_000;
+
+/** https://docs.nats.io/reference/reference-protocols/nats_api_reference#acknowledging-messages */
+export const ACK: Buffer = Buffer.from("+ACK");
+export const WORKING: Buffer = Buffer.from("+WPI");
+const NAK = Buffer.from("-NAK");
+
+/** To be delivered again after so many ms. Nanoseconds of a year are beyond what a number holds exactly. */
+export function nak(ms = 0): Buffer {
+  return ms <= 0 ? NAK : Buffer.from(`-NAK {"delay": ${BigInt(Math.ceil(ms)) * 1_000_000n}}`);
+}
+
+/** A word to a consumer about one of its deliveries. */
+export interface Word {
+  readonly reply: string;
+  readonly body: Buffer;
+}
+
+/** Whatever of these is still owned may go to others at once. */
+export function giveBack(connection: Connection, deliveries: readonly Pick<Word, "reply">[]): void {
+  for (const { reply } of deliveries) connection.publish(reply, "", "", NAK);
+}
+
+/**
+ * Resolves when the consumer has heard them all; they are for one consumer. It takes what one connection sends it in order, so the answer
+ * to the last is the answer to all.
+ */
+export async function confirm(connection: Connection, clock: Clock, words: readonly Word[]): Promise<void> {
+  const last = words.at(-1);
+  if (last === undefined) return;
+  for (const { reply, body } of words.slice(0, -1)) connection.publish(reply, "", "", body);
+  await bounded(clock, ANSWER_MS, (signal) => connection.ask(last.reply, last.body, signal));
+}
