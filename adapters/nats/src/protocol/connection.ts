@@ -6,12 +6,11 @@ import { bounded, NOTHING } from "../client.ts";
 import { ApiError, ServerError, unavailable } from "../errors.ts";
 import type { Endpoint } from "../options.ts";
 import { credentialsOf, signerOf } from "./nkeys.ts";
+import { Outbox } from "./outbox.ts";
 import { type Message, Parser } from "./parser.ts";
 
 /** How long a connection may be silent before it is given up; it is asked three times in that time. */
 const PATIENCE_MS = 9_000;
-/** What is written leaves in pieces of at least this size, or at the end of a turn of the event loop. */
-const SLAB = 65_536;
 
 /** How long, and how many times, to ask whether a connection is gone. */
 const FENCE_MS = 50;
@@ -73,10 +72,9 @@ export class Connection {
   #tokens = 0;
   #heardAt: number;
   #timer: Timer | undefined;
-  #slab = Buffer.allocUnsafeSlow(SLAB);
-  #start = 0;
-  #end = 0;
-  #scheduled = false;
+  readonly #outbox = new Outbox((bytes) => {
+    if (this.#down === undefined) this.#socket.write(bytes);
+  });
 
   private constructor(where: Where, { host, port }: Endpoint["servers"][number]) {
     this.#where = where;
@@ -272,12 +270,7 @@ export class Connection {
     const to = reply === "" ? subject : `${subject} ${reply}`;
     const head =
       headers === "" ? `PUB ${to} ${body.length}\r\n` : `HPUB ${to} ${headers.length} ${headers.length + body.length}\r\n${headers}`;
-    this.#room(head.length + body.length + 2);
-    this.#end += this.#slab.write(head, this.#end, "latin1");
-    this.#slab.set(body, this.#end);
-    this.#end += body.length;
-    this.#end += this.#slab.write("\r\n", this.#end, "latin1");
-    this.#written();
+    this.#outbox.message(head, body);
   }
 
   /** Returns the subscription's number. Messages come from the server's next turn on. */
@@ -363,7 +356,7 @@ export class Connection {
    */
   destroy(reason: Error = unavailable("The connection was closed."), reset = false): void {
     if (this.#down !== undefined) return;
-    if (!reset && this.#info !== undefined) this.#flushOut();
+    if (!reset && this.#info !== undefined) this.#outbox.flush();
     this.#down = reason;
     this.#timer?.cancel();
     this.#parser.stop();
@@ -403,36 +396,7 @@ export class Connection {
   }
 
   #write(text: string, encoding: "latin1" | "utf8"): void {
-    if (this.#down !== undefined) return;
-    this.#room(encoding === "utf8" ? text.length * 3 : text.length);
-    this.#end += this.#slab.write(text, this.#end, encoding);
-    this.#written();
-  }
-
-  /** Makes room for so many bytes in one piece. What was written is never moved: the socket may still be reading it. */
-  #room(bytes: number): void {
-    if (this.#end + bytes <= this.#slab.length) return;
-    this.#flushOut();
-    if (this.#start + bytes <= this.#slab.length) return;
-    this.#slab = Buffer.allocUnsafeSlow(Math.max(SLAB, bytes));
-    this.#start = 0;
-    this.#end = 0;
-  }
-
-  /** Commands of one turn of the event loop leave in one write. */
-  #written(): void {
-    if (this.#scheduled) return;
-    this.#scheduled = true;
-    process.nextTick(() => {
-      this.#scheduled = false;
-      this.#flushOut();
-    });
-  }
-
-  #flushOut(): void {
-    if (this.#start === this.#end || this.#down !== undefined) return;
-    this.#socket.write(this.#slab.subarray(this.#start, this.#end));
-    this.#start = this.#end;
+    if (this.#down === undefined) this.#outbox.text(text, encoding);
   }
 }
 
