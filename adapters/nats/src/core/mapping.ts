@@ -27,7 +27,7 @@ export class CoreDelivery implements WireDelivery {
   readonly deliveries = 1;
   readonly failures = 0;
   readonly inbox = false;
-  readonly leaseUntil = Number.POSITIVE_INFINITY;
+  readonly leaseUntil: number = Number.POSITIVE_INFINITY;
   readonly sequence: Sequence | undefined;
   /** What it costs to keep. */
   readonly bytes: number;

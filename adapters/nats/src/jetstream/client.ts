@@ -46,11 +46,11 @@ export class Session {
   readonly settings: Settings;
   /** The connection for everything that does not publish. Throws UNAVAILABLE while it is down. */
   readonly control: () => Connection;
-  readonly members = new Set<Member>();
+  readonly members: Set<Member> = new Set();
   /** Everything open, to be closed with the driver. */
-  readonly readers = new Set<{ close(): Promise<void>; disconnected(error: Error): void }>();
+  readonly readers: Set<{ close(): Promise<void>; disconnected(error: Error): void }> = new Set();
   /** What members of this process still owned when their connection broke, by topic and group. */
-  readonly orphans = new Map<string, readonly Pick<StreamDelivery, "reply" | "leaseUntil">[]>();
+  readonly orphans: Map<string, readonly Pick<StreamDelivery, "reply" | "leaseUntil">[]> = new Map();
   readonly api: JetStreamApi;
 
   constructor(clock: Clock, endpoint: Endpoint, settings: Settings, control: () => Connection) {
