@@ -151,6 +151,8 @@ const COMMON: Readonly<Record<string, string>> = {
   "group.consumer.session.timeout.ms": "1500",
   "group.initial.rebalance.delay.ms": "0",
   "group.min.session.timeout.ms": "500",
+  // The first look at what retention takes is half a minute after the start else.
+  "log.initial.task.delay.ms": "300",
   "log.retention.check.interval.ms": "300",
   "num.partitions": "3",
   "offsets.topic.num.partitions": "2",

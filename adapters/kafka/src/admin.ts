@@ -10,23 +10,25 @@ import {
   type WireLag,
   type WireStart,
 } from "brokerkit/driver";
-import { groupMissing, protocolName, topicMissing } from "./errors.ts";
-import { cutBefore, inboxOf, LATEST, nextOf } from "./mapping.ts";
-import { type Behaviour, groupIdOf } from "./options.ts";
-import { oldestAt, type Standing } from "./protocol/age.ts";
+import { groupMissing, topicMissing } from "./errors.ts";
+import { cutBefore, groupIdOf, inboxOf } from "./mapping.ts";
+import { type Behaviour, checkKeys, checkValue, invalid } from "./options.ts";
+import { protocolName } from "./protocol/client-error.ts";
 import type { Cluster, TopicState } from "./protocol/cluster.ts";
-import { dropGroup, groupsLike, groupsOf, membersOf, topicLed, topicsOnce } from "./protocol/groups.ts";
+import { named } from "./protocol/error-names.ts";
+import { dropGroup, groupsOf, membersOf, namesIn } from "./protocol/group-admin.ts";
+import { lagOf } from "./protocol/lag.ts";
 import {
-  bounds,
   commitOffsets,
   committedOffsets,
   isolationLevel,
+  LATEST,
   type Offsets,
   offsetsAt,
-  startOffsets,
+  offsetsOf,
   type TopicOffsets,
 } from "./protocol/offsets.ts";
-import { readSettings } from "./protocol/settings.ts";
+import { createTopic, dropTopics, topicNow, topicSettings } from "./protocol/topics.ts";
 
 /** A topic's options for this backend: `defineTopic(name, { …, native: { kafka: { replicationFactor: 3 } } })`. */
 export interface KafkaTopicOptions {
@@ -37,7 +39,7 @@ export interface KafkaTopicOptions {
 }
 
 /** What administration needs of the driver. */
-export interface Session {
+export interface AdminWiring {
   readonly behaviour: Behaviour;
   /** Makes a call on the cluster; its errors are such as an application should see. */
   run<T>(call: (cluster: Cluster) => Promise<T>): Promise<T>;
@@ -52,46 +54,30 @@ interface Found {
   readonly committed: TopicOffsets;
 }
 
-/** How long the controller may take for a change, ms. */
-const CHANGE_MS = 10_000;
-const ACTIVE: ReadonlySet<string> = new Set([
-  "UNKNOWN_MEMBER_ID",
-  "ILLEGAL_GENERATION",
-  "STALE_MEMBER_EPOCH",
-  "REBALANCE_IN_PROGRESS",
-  "NON_EMPTY_GROUP",
-  "GROUP_SUBSCRIBED_TO_TOPIC",
-]);
+/** Answers of a coordinator to who is no member, while the group has members. */
+const ACTIVE = named(
+  "UNKNOWN_MEMBER_ID ILLEGAL_GENERATION STALE_MEMBER_EPOCH REBALANCE_IN_PROGRESS NON_EMPTY_GROUP GROUP_SUBSCRIBED_TO_TOPIC",
+);
 
 export class KafkaAdmin implements Admin {
-  readonly #session: Session;
+  readonly #wiring: AdminWiring;
+  readonly #isolation: 0 | 1;
 
-  constructor(session: Session) {
-    this.#session = session;
+  constructor(wiring: AdminWiring) {
+    this.#wiring = wiring;
+    this.#isolation = isolationLevel(wiring.behaviour);
   }
 
   createTopic(spec: TopicSpec, signal: AbortSignal): Promise<"created" | "existing"> {
-    return this.#session.run(async (cluster) => {
+    return this.#wiring.run(async (cluster) => {
       const { replicationFactor = -1, config = {} } = nativeOf(spec);
-      const settings = { ...settingsOf(spec.retention), ...config };
-      const configs = Object.entries(settings).map(([name, value]) => ({ name, value }));
-      const topic = { name: spec.name, numPartitions: spec.partitions ?? -1, replicationFactor, assignments: [], configs };
-      const outcome = await cluster.ask("any", "CreateTopics", [[topic], CHANGE_MS, false], signal).then(
-        () => "created" as const,
-        (error: unknown) => {
-          if (protocolName(error) === "TOPIC_ALREADY_EXISTS") return "existing" as const;
-          throw error;
-        },
-      );
-      // One that was there may be missing a leader for long.
-      if (outcome === "created") await topicLed(cluster, spec.name, signal);
-      else await topicsOnce(cluster, [spec.name], (state) => state !== undefined, signal);
-      return outcome;
+      const settings = Object.entries({ ...settingsOf(spec.retention), ...config });
+      return createTopic(cluster, { name: spec.name, partitions: spec.partitions ?? -1, replicationFactor, settings }, signal);
     });
   }
 
   describeTopic(topic: string, signal: AbortSignal): Promise<TopicInfo | undefined> {
-    return this.#session.run(async (cluster) => {
+    return this.#wiring.run(async (cluster) => {
       const state = (await cluster.topics([topic], signal, 0)).get(topic);
       if (state === undefined) return undefined;
       const [settings, groups] = await Promise.all([
@@ -103,55 +89,55 @@ export class KafkaAdmin implements Admin {
   }
 
   deleteTopic(topic: string, signal: AbortSignal): Promise<void> {
-    return this.#session.run(async (cluster) => {
+    return this.#wiring.run(async (cluster) => {
       const groups = [...(await this.#candidates(cluster, topic, signal)).values()].flat();
       // Topics first: the groups say which inboxes there are, should this be interrupted and done again.
       const names = [topic, ...groups.map((groupId) => inboxOf(topic, groupId.slice(topic.length + 1)))];
       await dropTopics(cluster, names, signal);
       for (const groupId of groups) {
         // What a group with members has committed goes with the topic.
-        await dropGroup(cluster, groupId, names, signal).catch(ignoring(ACTIVE));
+        await dropGroup(cluster, groupId, names, signal).catch((error: unknown) => {
+          if (!ACTIVE.has(protocolName(error) ?? "")) throw error;
+        });
       }
     });
   }
 
   createGroup(topic: string, group: string, from: WireStart, signal: AbortSignal): Promise<"created" | "existing"> {
-    return this.#session.run(async (cluster) => {
-      const state = await this.#topic(cluster, topic, signal);
-      const committed = await committedOffsets(cluster, this.#session.behaviour.groupId(topic, group), [state], signal);
+    return this.#wiring.run(async (cluster) => {
+      const state = await topicNow(cluster, topic, signal);
+      const committed = await committedOffsets(cluster, this.#wiring.behaviour.groupId(topic, group), [state], signal);
       if (committed.has(topic)) return "existing";
       // A member for a moment: of several that start a group at once, one decides.
-      const events = { lost: () => {}, state: () => {}, dataLoss: () => {} };
-      const member = await this.#session.subscribe({ topic, group, from, credit: 1, events }, signal);
+      const events = { releasing: async () => {}, lost: () => {}, state: () => {}, dataLoss: () => {} };
+      const member = await this.#wiring.subscribe({ topic, group, from, credit: 1, events }, signal);
       await member.close();
       return member.created ? "created" : "existing";
     });
   }
 
   deleteGroup(topic: string, group: string, signal: AbortSignal): Promise<void> {
-    return this.#session.run(async (cluster) => {
+    return this.#wiring.run(async (cluster) => {
       const inbox = inboxOf(topic, group);
-      const groupId = this.#session.behaviour.groupId(topic, group);
+      const groupId = this.#wiring.behaviour.groupId(topic, group);
       await whileIdle(cluster, groupId, dropGroup(cluster, groupId, [topic, inbox], signal), signal);
       await dropTopics(cluster, [inbox], signal);
     });
   }
 
   position(topic: string, group: string | undefined, signal: AbortSignal): Promise<Cut> {
-    return this.#session.run(async (cluster) => {
+    return this.#wiring.run(async (cluster) => {
       if (group !== undefined) return cutBefore((await this.#found(cluster, topic, group, signal)).committed.get(topic) ?? new Map());
-      const state = await this.#topic(cluster, topic, signal);
+      const state = await topicNow(cluster, topic, signal);
       return cutBefore((await offsetsAt(cluster, state, LATEST, this.#isolation, signal)) as Offsets);
     });
   }
 
   seek(topic: string, group: string, to: WireStart, signal: AbortSignal): Promise<void> {
-    return this.#session.run(async (cluster) => {
+    return this.#wiring.run(async (cluster) => {
       const { groupId, topics } = await this.#found(cluster, topic, group, signal);
       const [main, ...inboxes] = topics;
-      const offsets = new Map<string, Offsets>();
-      const offsetOf = (cut: Cut): Offsets => new Map(main.partitions.map((_, partition) => [partition, nextOf(cut, partition)]));
-      offsets.set(topic, to.kind === "position" ? offsetOf(to.cut) : await startOffsets(cluster, main, to, this.#isolation, signal));
+      const offsets = new Map([[topic, await offsetsOf(cluster, main, to, this.#isolation, signal)]]);
       // What waits in the inbox is cleared.
       for (const inbox of inboxes) offsets.set(inbox.name, (await offsetsAt(cluster, inbox, LATEST, this.#isolation, signal)) as Offsets);
       await whileIdle(cluster, groupId, commitOffsets(cluster, groupId, offsets, signal), signal);
@@ -159,37 +145,10 @@ export class KafkaAdmin implements Admin {
   }
 
   lag(topic: string, group: string, signal: AbortSignal): Promise<WireLag> {
-    return this.#session.run(async (cluster) => {
+    return this.#wiring.run(async (cluster) => {
       const { topics, committed } = await this.#found(cluster, topic, group, signal);
-      let count = 0n;
-      const behind: Standing[] = [];
-      for (const state of topics) {
-        // What a transaction holds back that nobody ends waits as well.
-        const { first, end } = await bounds(cluster, state, 0, signal);
-        for (const [partition, latest] of end) {
-          const kept = first.get(partition) ?? 0n;
-          let offset = committed.get(state.name)?.get(partition) ?? kept;
-          // What retention has taken waits for nobody.
-          if (offset < kept) offset = kept;
-          if (offset >= latest) continue;
-          count += latest - offset;
-          behind.push({ topic: state, partition, offset });
-        }
-      }
-      const oldest = await oldestAt(cluster, behind, 0, signal);
-      const oldestMs = oldest === undefined ? undefined : Math.max(0, cluster.clock.now() - oldest);
-      return { count: Number(count), inFlight: undefined, oldestMs: behind.length === 0 ? 0 : oldestMs };
+      return lagOf(cluster, topics, committed, signal);
     });
-  }
-
-  get #isolation(): 0 | 1 {
-    return isolationLevel(this.#session.behaviour);
-  }
-
-  async #topic(cluster: Cluster, topic: string, signal: AbortSignal): Promise<TopicState> {
-    const state = (await cluster.topics([topic], signal, 0)).get(topic);
-    if (state === undefined) throw topicMissing(topic);
-    return state;
   }
 
   async #found(cluster: Cluster, topic: string, group: string, signal: AbortSignal): Promise<Found> {
@@ -198,7 +157,7 @@ export class KafkaAdmin implements Admin {
     const [main, retry] = [states.get(topic), states.get(inbox)];
     if (main === undefined) throw topicMissing(topic);
     const topics = retry === undefined ? ([main] as const) : ([main, retry] as const);
-    const groupId = this.#session.behaviour.groupId(topic, group);
+    const groupId = this.#wiring.behaviour.groupId(topic, group);
     const committed = await committedOffsets(cluster, groupId, topics, signal);
     if (!committed.has(topic)) throw groupMissing(topic, group);
     return { groupId, topics, committed };
@@ -206,31 +165,15 @@ export class KafkaAdmin implements Admin {
 
   /** Groups that may be this topic's, by their names. Other names than the usual say nothing. */
   async #candidates(cluster: Cluster, topic: string, signal: AbortSignal): Promise<ReadonlyMap<number, readonly string[]>> {
-    if (this.#session.behaviour.groupId !== groupIdOf) return new Map();
-    const prefix = groupIdOf(topic, "");
-    return groupsLike(cluster, (id) => id.startsWith(prefix) && /^[A-Za-z0-9_-]+$/.test(id.slice(prefix.length)), signal);
+    if (this.#wiring.behaviour.groupId !== groupIdOf) return new Map();
+    return namesIn(cluster, topic, signal);
   }
 
   async #groupsOf(cluster: Cluster, state: TopicState, signal: AbortSignal): Promise<readonly string[] | undefined> {
-    if (this.#session.behaviour.groupId !== groupIdOf) return undefined;
+    if (this.#wiring.behaviour.groupId !== groupIdOf) return undefined;
     const groupIds = await groupsOf(cluster, state, await this.#candidates(cluster, state.name, signal), signal);
     return groupIds.map((groupId) => groupId.slice(state.name.length + 1));
   }
-}
-
-function ignoring(names: ReadonlySet<string>): (error: unknown) => void {
-  return (error) => {
-    if (!names.has(protocolName(error) ?? "")) throw error;
-  };
-}
-
-const MISSING: ReadonlySet<string> = new Set(["UNKNOWN_TOPIC_OR_PARTITION"]);
-
-/** Resolves when the cluster knows none of them any more. */
-async function dropTopics(cluster: Cluster, names: readonly string[], signal: AbortSignal): Promise<void> {
-  const there = [...(await cluster.topics(names, signal, 0))].filter(([, state]) => state !== undefined).map(([name]) => ({ name }));
-  for (const topic of there) await cluster.ask("any", "DeleteTopics", [[topic], CHANGE_MS], signal).catch(ignoring(MISSING));
-  await topicsOnce(cluster, names, (state) => state === undefined, signal);
 }
 
 /** A change that the coordinator takes of groups without members only; with members it is `GROUP_ACTIVE` and says who they are. */
@@ -245,19 +188,6 @@ async function whileIdle(cluster: Cluster, groupId: string, change: Promise<void
   }
 }
 
-/** A topic's settings by name; `undefined` where the server does not tell this user. `NOT_FOUND` for a missing topic. */
-export async function topicSettings(
-  cluster: Cluster,
-  topic: string,
-  names: readonly string[],
-  signal: AbortSignal,
-): Promise<ReadonlyMap<string, string> | undefined> {
-  return readSettings(cluster, "any", "topic", topic, names, signal).catch((error: unknown) => {
-    if (protocolName(error) === "TOPIC_AUTHORIZATION_FAILED") return undefined;
-    throw protocolName(error) === "UNKNOWN_TOPIC_OR_PARTITION" ? topicMissing(topic) : error;
-  });
-}
-
 function retentionOf(settings: ReadonlyMap<string, string>): Retention | undefined {
   const policy = settings.get("cleanup.policy") ?? "";
   const limit = (name: string): number | undefined => {
@@ -269,15 +199,24 @@ function retentionOf(settings: ReadonlyMap<string, string>): Retention | undefin
   return set.length === 0 ? undefined : Object.fromEntries(set);
 }
 
-/** Kafka's own settings for a retention. https://kafka.apache.org/documentation/#topicconfigs */
+const DEFAULT_SEGMENT_MS = 604_800_000;
+const DEFAULT_SEGMENT_BYTES = 1_073_741_824;
+/** A batch larger than a segment is refused, and this is more than the largest that is published. */
+const LEAST_SEGMENT_BYTES = 34_603_008;
+
+const within = (value: number, least: number, most: number): string => String(Math.min(most, Math.max(least, Math.ceil(value))));
+
+/** Kafka's own settings for a retention. What lies in the segment that is written to is kept, so segments are no longer than that. https://kafka.apache.org/documentation/#topicconfigs */
 function settingsOf({ ms, bytes, compact }: Retention = {}): Record<string, string> {
   const limited = ms !== undefined || bytes !== undefined;
   return {
     ...(compact === true || limited
       ? { "cleanup.policy": [compact === true ? "compact" : [], limited ? "delete" : []].flat().join(",") }
       : {}),
-    ...(ms === undefined ? {} : { "retention.ms": String(Math.ceil(ms)) }),
-    ...(bytes === undefined ? {} : { "retention.bytes": String(Math.ceil(bytes)) }),
+    ...(ms === undefined ? {} : { "retention.ms": String(Math.ceil(ms)), "segment.ms": within(ms, 1, DEFAULT_SEGMENT_MS) }),
+    ...(bytes === undefined
+      ? {}
+      : { "retention.bytes": String(Math.ceil(bytes)), "segment.bytes": within(bytes, LEAST_SEGMENT_BYTES, DEFAULT_SEGMENT_BYTES) }),
   };
 }
 
@@ -285,20 +224,14 @@ function settingsOf({ ms, bytes, compact }: Retention = {}): Record<string, stri
 function nativeOf({ native, name, retention }: TopicSpec): KafkaTopicOptions {
   const own = (native as { readonly kafka?: unknown } | undefined)?.kafka;
   if (own === undefined) return {};
-  const invalid = (text: string): Error => driverError("INVALID_ARGUMENT", `The topic "${name}": native.kafka ${text}.`);
-  if (typeof own !== "object" || own === null) throw invalid("must be an object such as { replicationFactor: 3 }");
-  for (const key of Object.keys(own)) {
-    if (key !== "replicationFactor" && key !== "config") throw invalid(`has no "${key.slice(0, 40)}"; known: replicationFactor, config`);
-  }
+  const where = `native.kafka of the topic "${name}"`;
+  checkKeys(where, own, ["replicationFactor", "config"]);
   const { replicationFactor, config } = own as KafkaTopicOptions;
-  if (replicationFactor !== undefined && !(Number.isInteger(replicationFactor) && replicationFactor > 0 && replicationFactor <= 32_767))
-    throw invalid("needs a replicationFactor that is a whole number from 1");
-  if (
-    config !== undefined &&
-    (typeof config !== "object" || config === null || Object.values(config).some((value) => typeof value !== "string"))
-  )
-    throw invalid('needs a config of texts by name, such as { "min.insync.replicas": "2" }');
-  const twice = Object.keys(settingsOf(retention)).find((key) => config !== undefined && Object.hasOwn(config, key));
-  if (twice !== undefined) throw invalid(`sets ${twice}, which the topic's retention sets as well: give one of them`);
+  checkValue(`${where}: replicationFactor`, replicationFactor, [1, 32_767]);
+  const texts = typeof config === "object" && config !== null && Object.values(config).every((value) => typeof value === "string");
+  if (config !== undefined && !texts) throw invalid(`The option "${where}: config" must be texts by name: { "min.insync.replicas": "2" }.`);
+  const fixed = Object.keys(settingsOf(retention)).filter((key) => !key.startsWith("segment."));
+  const twice = fixed.find((key) => config !== undefined && Object.hasOwn(config, key));
+  if (twice !== undefined) throw invalid(`${where} sets ${twice}, which the topic's retention sets as well: give one of them.`);
   return { replicationFactor, config };
 }

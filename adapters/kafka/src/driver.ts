@@ -11,15 +11,17 @@ import type {
   Subscription,
   WireRecord,
 } from "brokerkit/driver";
-import { KafkaAdmin, topicSettings } from "./admin.ts";
+import { KafkaAdmin } from "./admin.ts";
 import { capabilities } from "./capabilities.ts";
 import { openCursor } from "./cursor.ts";
-import { classify, protocolName, readable, topicMissing, unavailable } from "./errors.ts";
-import type { Behaviour, Endpoint } from "./options.ts";
+import { classify } from "./errors.ts";
+import type { Behaviour } from "./options.ts";
+import { readable, unavailable } from "./protocol/client-error.ts";
 import { Cluster } from "./protocol/cluster.ts";
-import { readSettings } from "./protocol/settings.ts";
+import type { Endpoint } from "./protocol/line.ts";
+import { serverSettings, topicNow, topicSettings } from "./protocol/topics.ts";
 import { Publisher } from "./publisher.ts";
-import { type Member, openSubscription } from "./subscription.ts";
+import { openSubscription } from "./subscription.ts";
 
 /** What a batch of one record holds beside key, headers and body: its head, lengths, and the headers of ours. */
 const OVERHEAD_BYTES = 1_024;
@@ -42,15 +44,11 @@ export class KafkaDriver implements Driver {
   readonly #limits = new Map<string, number>();
   /** The same of a topic that was not asked about. */
   #batchBytes = DEFAULT_BYTES;
-  /** Open subscriptions of groups. */
-  readonly #members = new Set<Member>();
   #cluster: Cluster | undefined;
   #publisher: Publisher | undefined;
   #connecting: Promise<Capabilities> | undefined;
   #record: Capabilities | undefined;
-  /** The common connections are being looked after, or are known to be down. */
-  #doubted = false;
-  #closed = false;
+  #closing: Promise<void> | undefined;
 
   constructor(endpoint: Endpoint, behaviour: Behaviour, context: DriverContext) {
     this.#endpoint = endpoint;
@@ -72,11 +70,10 @@ export class KafkaDriver implements Driver {
 
   async #connect(signal: AbortSignal): Promise<Capabilities> {
     try {
-      const cluster = this.#cluster ?? (await Cluster.open(this.#endpoint, this.#context.clock, signal, () => this.#look()));
+      const cluster = this.#cluster ?? (await Cluster.open(this.#endpoint, this.#context.clock, signal, (error) => this.#lost(error)));
       if (cluster === this.#cluster) await cluster.learn(signal);
       else this.#adopt(cluster);
       this.#record = await this.#probe(cluster, signal);
-      this.#doubted = false;
       return this.#record;
     } catch (error) {
       throw readable(error);
@@ -84,56 +81,36 @@ export class KafkaDriver implements Driver {
   }
 
   #adopt(cluster: Cluster): void {
-    if (this.#closed) {
+    if (this.#closing !== undefined) {
       cluster.close();
       throw unavailable("The driver was closed while it connected.");
     }
     this.#cluster = cluster;
     this.#publisher = new Publisher(cluster, this.#behaviour, {
       limitOf: (topic) => this.#limits.get(topic) ?? this.#batchBytes,
-      inboxMade: (topic) => {
-        for (const member of this.#members) if (member.topic === topic) member.refresh();
-      },
     });
   }
 
   /** What these servers can do. Settings that they don't tell this user count as the least. */
   async #probe(cluster: Cluster, signal: AbortSignal): Promise<Capabilities> {
-    const settings = await this.#serverSettings(cluster, signal);
+    const settings = await serverSettings(cluster, SERVER_SETTINGS, signal);
     this.#batchBytes = Number(settings.get("message.max.bytes") ?? DEFAULT_BYTES);
     const copies = Number(settings.get("min.insync.replicas") ?? 1);
     return narrowed(this.capabilities, this.#batchBytes, durability(copies, settings.get("log.flush.interval.messages")));
   }
 
-  /** Of the first server that answers: all of them should have the same. */
-  async #serverSettings(cluster: Cluster, signal: AbortSignal): Promise<ReadonlyMap<string, string>> {
-    let failure: unknown = unavailable("The cluster has no server at the moment.");
-    for (const node of cluster.nodes) {
-      try {
-        return await readSettings(cluster, node, "broker", String(node), SERVER_SETTINGS, signal);
-      } catch (error) {
-        if (protocolName(error) === "CLUSTER_AUTHORIZATION_FAILED") return new Map();
-        if (signal.aborted) throw error;
-        failure = error;
-      }
-    }
-    throw failure;
-  }
-
   describe(topic: string, signal: AbortSignal): Promise<Capabilities> {
     return this.#run(async (cluster) => {
       const record = this.#record ?? this.capabilities;
-      const [metadata, settings = new Map<string, string>()] = await Promise.all([
-        cluster.ask("any", "Metadata", [[topic], false, false], signal).catch((error: unknown) => {
-          throw protocolName(error) === "UNKNOWN_TOPIC_OR_PARTITION" ? topicMissing(topic) : error;
-        }),
+      const [{ partitions, replicas }, settings = new Map<string, string>()] = await Promise.all([
+        topicNow(cluster, topic, signal),
         topicSettings(cluster, topic, TOPIC_SETTINGS, signal),
       ]);
       const bytes = Number(settings.get("max.message.bytes") ?? this.#batchBytes);
       this.#limits.set(topic, bytes);
-      const copies = Math.min(...(metadata.topics[0]?.partitions ?? []).map(({ replicaNodes }) => replicaNodes.length));
-      const inSync = Math.min(copies, Number(settings.get("min.insync.replicas") ?? 1));
-      return narrowed(record, bytes, durability(inSync, settings.get("flush.messages")));
+      const inSync = Math.min(replicas, Number(settings.get("min.insync.replicas") ?? 1));
+      const narrow = narrowed(record, bytes, durability(inSync, settings.get("flush.messages")));
+      return Object.freeze({ ...narrow, topics: Object.freeze({ ...narrow.topics, partitions: partitions.length }) });
     });
   }
 
@@ -144,7 +121,7 @@ export class KafkaDriver implements Driver {
   }
 
   subscribe(request: SubscribeRequest, signal: AbortSignal): Promise<Subscription> {
-    return this.#run((cluster) => openSubscription(cluster, this.#behaviour, request, signal, this.#members));
+    return this.#run((cluster) => openSubscription(cluster, this.#behaviour, request, signal));
   }
 
   replay(request: ReplayRequest, signal: AbortSignal): Promise<Cursor> {
@@ -159,12 +136,18 @@ export class KafkaDriver implements Driver {
     return classify(error);
   }
 
-  async close(): Promise<void> {
-    this.#closed = true;
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     this.#publisher?.close();
-    this.#cluster?.close();
     this.#publisher = undefined;
+    const cluster = this.#cluster;
     this.#cluster = undefined;
+    await Promise.allSettled([...(cluster?.readers ?? [])].map((reader) => reader.close()));
+    cluster?.close();
   }
 
   async #run<T>(call: (cluster: Cluster) => Promise<T>): Promise<T> {
@@ -176,18 +159,8 @@ export class KafkaDriver implements Driver {
     }
   }
 
-  /** A connection that went may be one that was idle for long. Whether the cluster is gone, a question tells. */
-  #look(): void {
-    if (this.#doubted || this.#closed) return;
-    this.#doubted = true;
-    this.ping(AbortSignal.timeout(this.#endpoint.connectTimeoutMs)).then(
-      () => {
-        this.#doubted = false;
-      },
-      (error: unknown) => {
-        if (!this.#closed) this.#context.down(error);
-      },
-    );
+  #lost(error: unknown): void {
+    if (this.#closing === undefined) this.#context.down(error);
   }
 }
 

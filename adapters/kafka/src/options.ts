@@ -1,6 +1,10 @@
 import { readFileSync } from "node:fs";
 import { type BrokerUrl, driverError } from "brokerkit/driver";
-import type { Compression } from "./mapping.ts";
+import { groupIdOf } from "./mapping.ts";
+import type { Endpoint } from "./protocol/line.ts";
+import type { MemberSettings } from "./protocol/membership.ts";
+import type { Isolation } from "./protocol/offsets.ts";
+import type { Compression } from "./protocol/records.ts";
 
 export interface KafkaOptions {
   /** Addresses to begin with, `"host"` or `"host:port"`; the cluster tells the others. Default `["localhost:9092"]`. */
@@ -26,7 +30,7 @@ export interface KafkaOptions {
   rebalanceTimeoutMs?: number | undefined;
   naming?: KafkaNaming | undefined;
   /** Whether messages of open and aborted transactions are read as well. Default `"read-committed"`: they are not. */
-  isolation?: "read-committed" | "read-uncommitted" | undefined;
+  isolation?: Isolation | undefined;
   /** Every connection goes to the given address, whatever the server says its own is: for port forwarding to a cluster of one. Default false. */
   tunnel?: boolean | undefined;
 }
@@ -53,33 +57,12 @@ export interface KafkaNaming {
   group?: ((topic: string, group: string) => string) | undefined;
 }
 
-/** Options with their defaults. Secrets are not enumerable. */
-export interface Endpoint {
-  readonly bootstrap: readonly { readonly host: string; readonly port: number }[];
-  readonly clientId: string;
-  readonly connectTimeoutMs: number;
-  /** Every connection goes to the bootstrap address, whatever the server advertises. */
-  readonly tunnel: boolean;
-  readonly sasl:
-    | { readonly mechanism: "PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512"; readonly username: string; readonly password: string }
-    | { readonly mechanism: "OAUTHBEARER"; readonly token: string | (() => string | Promise<string>) }
-    | undefined;
-  readonly tls: KafkaTls | undefined;
-}
-
 /** How this driver publishes and consumes, with defaults. */
-export interface Behaviour {
+export interface Behaviour extends MemberSettings {
   readonly compression: Compression;
-  /** Which group protocol members speak: KIP-429 (classic, cooperative) or KIP-848 (consumer). */
-  readonly groupProtocol: "classic" | "consumer";
-  /** Static membership (KIP-345): prefix of `group.instance.id`, unique per process. */
-  readonly instanceId: string | undefined;
-  readonly sessionTimeoutMs: number;
-  readonly rebalanceTimeoutMs: number;
-  readonly heartbeatMs: number;
   /** Native name of a group. Default `<topic>.<group>`. */
   readonly groupId: (topic: string, group: string) => string;
-  readonly isolation: "read-committed" | "read-uncommitted";
+  readonly isolation: Isolation;
 }
 
 type Kind = "text" | "boolean" | readonly string[] | readonly [min: number, max: number];
@@ -104,11 +87,9 @@ const FILES = ["ca", "cert", "key"];
 const WITH_PASSWORD = ["plain", "scram-sha-256", "scram-sha-512"];
 const MECHANISMS = [...WITH_PASSWORD, "oauthbearer"];
 const PORT = 9_092;
+const DEFAULT_SESSION_MS = 10_000;
 
-/** The name of a group unless `naming` says otherwise. */
-export const groupIdOf = (topic: string, group: string): string => `${topic}.${group}`;
-
-function invalid(text: string): Error {
+export function invalid(text: string): Error {
   return driverError("INVALID_ARGUMENT", text);
 }
 
@@ -126,7 +107,7 @@ function told(kind: Kind): string {
   return typeof kind[0] === "number" ? `a whole number from ${kind[0]} to ${kind[1]}` : `one of ${kind.join(", ")}`;
 }
 
-function checkKeys(where: string, value: unknown, known: readonly string[], hint = ""): void {
+export function checkKeys(where: string, value: unknown, known: readonly string[], hint = ""): void {
   if (typeof value !== "object" || value === null) throw invalid(`The option "${where}" must be an object with ${known.join(", ")}.`);
   for (const name of Object.keys(value)) {
     const path = where === "" ? name : `${where}.${name}`;
@@ -134,14 +115,15 @@ function checkKeys(where: string, value: unknown, known: readonly string[], hint
   }
 }
 
+export function checkValue(where: string, value: unknown, kind: Kind): void {
+  if (value !== undefined && !fits(value, kind)) throw invalid(`The option "${where}" must be ${told(kind)}.`);
+}
+
 /** Throws `INVALID_ARGUMENT` for keys that are unknown and values that are out of bounds. Values are never printed. */
 export function checkOptions(options: KafkaOptions): void {
   checkKeys("", options, KNOWN);
-  for (const [name, kind] of Object.entries(PLAIN)) {
-    const value = options[name as keyof KafkaOptions];
-    if (value !== undefined && !fits(value, kind)) throw invalid(`The option "${name}" must be ${told(kind)}.`);
-  }
-  const { brokers, tls, sasl, naming, sessionTimeoutMs = 10_000, heartbeatMs } = options;
+  for (const [name, kind] of Object.entries(PLAIN)) checkValue(name, options[name as keyof KafkaOptions], kind);
+  const { brokers, tls, sasl, naming, sessionTimeoutMs = DEFAULT_SESSION_MS, heartbeatMs } = options;
   if (options.instanceId !== undefined && !/^[A-Za-z0-9._-]{1,200}$/.test(options.instanceId))
     throw invalid('The option "instanceId" must be 1 to 200 letters, digits, dots, dashes and underscores.');
   if (heartbeatMs !== undefined && heartbeatMs * 2 > sessionTimeoutMs)
@@ -197,7 +179,7 @@ export function endpointOf(options: KafkaOptions): Endpoint {
 
 /** The options that say how to publish and consume, with their defaults. */
 export function behaviourOf(options: KafkaOptions): Behaviour {
-  const { compression = "none", groupProtocol = "classic", instanceId, sessionTimeoutMs = 10_000, naming } = options;
+  const { compression = "none", groupProtocol = "classic", instanceId, sessionTimeoutMs = DEFAULT_SESSION_MS, naming } = options;
   const { rebalanceTimeoutMs = 60_000, isolation = "read-committed" } = options;
   const { heartbeatMs = Math.max(50, Math.min(3_000, Math.floor(sessionTimeoutMs / 10))) } = options;
   const named = naming?.group;
@@ -253,9 +235,8 @@ function saslOf({ options, credentials: { username, password } }: BrokerUrl): Ka
     );
   }
   if (mechanism === "oauthbearer") throw invalid("The mechanism oauthbearer needs a token, which a URL can't hold: use kafka({ sasl }).");
-  if (!WITH_PASSWORD.includes(mechanism)) throw invalid(`The URL option "sasl" must be one of ${WITH_PASSWORD.join(", ")}.`);
-  if (username === undefined || password === undefined) throw invalid(`The mechanism ${mechanism} needs a user and a password in the URL.`);
-  return { mechanism: mechanism as "plain", username, password };
+  // What else may be wrong with it, `checkOptions` says.
+  return { mechanism, username, password } as KafkaSasl;
 }
 
 function readPem(name: string, path: string): Buffer {

@@ -37,11 +37,15 @@ function plain() {
   return { client, admin, connected: admin.connect() };
 }
 
-/** Commits for the first partition of a topic, as an administrator may. */
-async function commit(groupId: string, topic: string, offset: bigint): Promise<void> {
+async function raw(): Promise<Cluster> {
   const cluster = await Cluster.open(endpointOf({ brokers: [`${server.host}:${server.port}`] }), clock, soon());
   defer(async () => cluster.close());
-  await commitOffsets(cluster, groupId, new Map([[topic, new Map([[0, offset]])]]), soon());
+  return cluster;
+}
+
+/** Commits for the first partition of a topic, as an administrator may. */
+async function commit(groupId: string, topic: string, offset: bigint): Promise<void> {
+  await commitOffsets(await raw(), groupId, new Map([[topic, new Map([[0, offset]])]]), soon());
 }
 
 /** Keys that go to the partitions 0, 1 and 2 of three, by Kafka's own hash. */
@@ -55,6 +59,20 @@ async function spread(driver: Driver, topic: string): Promise<Map<number, string
 }
 
 describe("topics", () => {
+  test("what retention is to take leaves the segment that is written to in time, unless the topic says how long that is", async () => {
+    const segments = async (retention: { ms: number; bytes: number }, config = {}) => {
+      const { topic } = await topicOn({ retention, native: { kafka: { config } } });
+      const configurationKeys = ["segment.ms", "segment.bytes"];
+      const cluster = await raw();
+      const asked = [{ resourceType: 2 as const, resourceName: topic, configurationKeys }];
+      const { results } = await cluster.ask("any", "DescribeConfigs", [asked, false, false], soon());
+      return configurationKeys.map((key) => Number(results[0]?.configs.find(({ name }) => name === key)?.value));
+    };
+    expect(await segments({ ms: 700, bytes: 1 })).toEqual([700, 34_603_008]);
+    expect(await segments({ ms: 1e12, bytes: 1e12 })).toEqual([604_800_000, 1_073_741_824]);
+    expect(await segments({ ms: 700, bytes: 1 }, { "segment.ms": "9000" })).toEqual([9_000, 34_603_008]);
+  });
+
   test("creating again alters nothing; describing tells partitions, retention and groups", async () => {
     const { admin, topic } = await topicOn({ partitions: 3, retention: { ms: 3_600_000, bytes: 1_000_000 } });
     expect(await admin.createTopic({ name: topic, partitions: 5, retention: { ms: 1 } }, soon())).toBe("existing");
@@ -129,7 +147,7 @@ describe("topics", () => {
           group: "g",
           from: { kind: "latest" },
           credit: 1,
-          events: { lost: () => {}, state: () => {}, dataLoss: () => {} },
+          events: { releasing: async () => {}, lost: () => {}, state: () => {}, dataLoss: () => {} },
         },
         soon(),
       ),

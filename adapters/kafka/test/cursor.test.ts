@@ -226,3 +226,9 @@ it("ends with its link, and stops when it is told to", async () => {
   await closed.cursor.close();
   expect((await ended).deliveries).toEqual([]);
 });
+
+it("nothing is sent over a cluster that is closed, whoever asks for a line of it", async () => {
+  const cluster = await clusterAt([broker.port]);
+  cluster.close();
+  await expect(cluster.line().ask("any", "Metadata", [[], false, false])).rejects.toMatchObject({ driverCode: "UNAVAILABLE" });
+});

@@ -41,7 +41,7 @@ describe("capabilities", () => {
       await driver.admin.createTopic({ name, native: { kafka: { config } } }, soon());
       return driver.describe(name, soon());
     };
-    expect(await of({})).toEqual(capabilities);
+    expect(await of({})).toEqual({ ...capabilities, topics: { ...capabilities.topics, partitions: 3 } });
     expect((await of({ "max.message.bytes": "50000" })).message.maxBytes).toBe(50_000 - 1_024);
     expect((await of({ "max.message.bytes": "2000000" })).message.maxBytes).toBe(capabilities.message.maxBytes);
     expect((await of({ "max.message.bytes": "500" })).message.maxBytes).toBe(0);
@@ -217,6 +217,22 @@ describe("closing", () => {
     expect(result).toMatchObject({ ok: false, sent: "no" });
     const other = await open(at(server));
     expect(await other.driver.admin.position(topic, undefined, soon())).toEqual(new Map());
+  });
+
+  test("closes the readers that are open: members leave their group, and nobody waits any longer", async () => {
+    const { driver } = await open(at(server));
+    const topic = fresh();
+    await driver.admin.createTopic({ name: topic }, soon());
+    await store(driver, records(topic, "1"));
+    const [member, listener] = [await read(driver, topic, "g", { kind: "earliest" }), await read(driver, topic, undefined)];
+    const events = { dataLoss: () => {} };
+    const cursor = await driver.replay({ topic, from: { kind: "latest" }, follow: true, events }, soon());
+    await member.take(1);
+    const waiting = [member.subscription, listener.subscription, cursor].map((one) => one.receive(1, 60_000, soon(60_000)).catch(() => {}));
+    await driver.close();
+    await Promise.all(waiting);
+    const other = await open(at(server));
+    await other.driver.admin.deleteGroup(topic, "g", soon());
   });
 
   test("works on a driver that was never connected, and ends a connecting that is under way", async () => {

@@ -10,7 +10,8 @@ import {
 } from "@platformatic/kafka";
 import { driverError } from "brokerkit/driver";
 import { describe, expect, test } from "vitest";
-import { classify, protocolName, readable } from "../src/errors.ts";
+import { classify } from "../src/errors.ts";
+import { protocolName, readable } from "../src/protocol/client-error.ts";
 import { PROTOCOL_ERRORS } from "../src/protocol/error-names.ts";
 
 const coded = (code: string, message = code) => Object.assign(new Error(message), { code });

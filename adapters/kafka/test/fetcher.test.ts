@@ -66,7 +66,7 @@ it("gives every part of a record as it was stored", async () => {
 it.each(["none", "gzip", "snappy", "lz4", "zstd"] as const)("reads batches with compression %s as the client does", async (compression) => {
   const cluster = await clusterAt([broker.port]);
   const topic = await topicOn(cluster, 2);
-  const publisher = publisherOn(cluster, {}, compression);
+  const publisher = publisherOn(cluster, undefined, compression);
   for (const prefix of ["a", "b"]) {
     await stored(
       publisher,
@@ -113,6 +113,39 @@ it("refuses a batch that was damaged on its way", async () => {
   const old = Buffer.from(sent);
   old.writeUInt8(1, 16);
   expect(() => RecordBatch.split(old)).toThrow("format 1");
+});
+
+it("refuses a record whose parts are longer than it says, and shows nothing of what lies behind it", async () => {
+  const cluster = await clusterAt([broker.port]);
+  const sent = cluster.client.createRecordsBatch([{ topic: "t", key: Buffer.from("k"), value: Buffer.from("value") }] as never, {}).buffer;
+  const lying = Buffer.from(sent);
+  // Behind the batch's head: length, attributes, time, offset, length of the key, key, length of the value (all of one byte here).
+  expect(lying[67]).toBe(2 * "value".length);
+  lying[67] = 2 * 60;
+  lying.writeUInt32BE(cluster.client.crc32c(lying.subarray(21)), 17);
+  const [batch] = RecordBatch.split(lying);
+  batch?.open(cluster.client);
+  expect(() => batch?.next({ id: "0", inbox: false }, 0)).toThrow("longer than it says");
+});
+
+it("keeps no fetched batch in memory with a record that is held", async () => {
+  const cluster = await clusterAt([broker.port]);
+  const topic = await topicOn(cluster);
+  await stored(publisherOn(cluster), [
+    ...names("m", 2_000).map((id) => record(topic, id, { body: Buffer.alloc(100, id) })),
+    record(topic, "large", { body: Buffer.alloc(50_000, "x") }),
+    record(topic, "last", { key: Buffer.from("key") }),
+  ]);
+  const fetcher = fetcherOf(cluster);
+  fetcher.add(readers(cluster, topic, 1));
+  const taken = await take(fetcher, 2_002);
+  for (const { id, body } of taken.slice(0, 2_000)) {
+    expect(body).toEqual(Buffer.alloc(100, id));
+    expect(body?.buffer.byteLength).toBeLessThanOrEqual(8_192);
+  }
+  expect(taken[2_000]?.body?.buffer.byteLength).toBeLessThan(51_000);
+  expect(texts(taken.slice(-1))).toEqual(["body of last"]);
+  expect(taken.at(-1)?.key).toEqual(Buffer.from("key"));
 });
 
 it("reads a record that is larger than what it asks for at a time", async () => {
@@ -172,4 +205,18 @@ it("lets a partition with news pass one without, and one that goes on after a pa
     late.push(performance.now() - begun);
   }
   expect(late.sort((a, b) => a - b)[5]).toBeLessThan(200);
+});
+
+it("lets what waits for the network go first while there is more to give out than is asked for", async () => {
+  const cluster = await clusterAt([broker.port]);
+  const topic = await topicOn(cluster);
+  await publish(cluster, topic, names("m", 100));
+  const fetcher = fetcherOf(cluster);
+  fetcher.add(readers(cluster, topic, 1));
+  expect(await take(fetcher, 1)).toHaveLength(1);
+  const order: string[] = [];
+  setImmediate(() => order.push("network"));
+  const [next] = await fetcher.receive(1, 1_000, soon());
+  order.push(next?.id ?? "nothing");
+  expect(order).toEqual(["network", "m-1"]);
 });

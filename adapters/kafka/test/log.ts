@@ -1,7 +1,8 @@
 import type { Clock, WireRecord } from "brokerkit/driver";
 import { expect, onTestFinished } from "vitest";
-import type { Behaviour, Endpoint } from "../src/options.ts";
+import type { Behaviour } from "../src/options.ts";
 import { Cluster } from "../src/protocol/cluster.ts";
+import type { Endpoint } from "../src/protocol/line.ts";
 import { Publisher, type PublisherWiring } from "../src/publisher.ts";
 import { clock } from "./clock.ts";
 
@@ -18,7 +19,11 @@ export async function clusterAt(
   return cluster;
 }
 
-export function publisherOn(cluster: Cluster, wiring: PublisherWiring = {}, compression: Behaviour["compression"] = "none"): Publisher {
+export function publisherOn(
+  cluster: Cluster,
+  wiring: PublisherWiring = { limitOf: () => 1_048_588 },
+  compression: Behaviour["compression"] = "none",
+): Publisher {
   const publisher = new Publisher(cluster, { compression } as Behaviour, wiring);
   onTestFinished(() => publisher.close());
   return publisher;

@@ -3,8 +3,10 @@ import { type FaultProxy, startProxy } from "@brokerkit/conformance/faults";
 import type { Clock, PublishResult, WireRecord } from "brokerkit/driver";
 import { type IHeaders, Kafka, logLevel } from "kafkajs";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { classify, protocolName } from "../src/errors.ts";
-import { type Cluster, REQUEST_MS } from "../src/protocol/cluster.ts";
+import { classify } from "../src/errors.ts";
+import { protocolName } from "../src/protocol/client-error.ts";
+import type { Cluster } from "../src/protocol/cluster.ts";
+import { REQUEST_MS } from "../src/protocol/line.ts";
 import { hashKey } from "../src/protocol/records.ts";
 import { clock } from "./clock.ts";
 import { clusterAt, createTopic, idsIn, keyed, logOf, publisherOn, record, stored, topicOn, until } from "./log.ts";
@@ -137,7 +139,7 @@ test.each(["gzip", "snappy", "lz4", "zstd"] as const)("what was compressed by %s
   const cluster = await direct();
   const topic = await topicOn(cluster, 2);
   const batch = names(500).map((id) => keyed(topic, id, `key-${id}`));
-  await stored(publisherOn(cluster, {}, compression), batch);
+  await stored(publisherOn(cluster, undefined, compression), batch);
   const log = await logOf(cluster, topic);
   expect(log.every(({ compressed }) => compressed)).toBe(true);
   expect(log.map(({ id, value }) => `${id} ${value}`).sort()).toEqual(batch.map(({ id }) => `${id} body of ${id}`).sort());
@@ -237,11 +239,13 @@ test("the first message for a group makes its inbox, as the topic is, once", asy
   const cluster = await direct();
   const topic = await topicOn(cluster, 3, { "max.message.bytes": "5000", "cleanup.policy": "compact" });
   const made: string[] = [];
-  const [one, two] = [0, 1].map(() => publisherOn(cluster, { inboxMade: (name) => void made.push(name) }));
+  const reader = (name: string) => ({ topic: name, refresh: () => void made.push(name), close: () => {} });
+  cluster.readers.add(reader(topic)).add(reader("another"));
+  const [one, two] = [publisherOn(cluster), publisherOn(cluster)];
   const target = { topic, group: "g" };
   const now = Date.now();
   const batch = names(20).map((id) => ({ ...keyed(topic, id, id), target, failures: 2, delayMs: 60_000 }));
-  const places = (await Promise.all([one, two].map((publisher) => stored(publisher as NonNullable<typeof one>, batch)))).flat();
+  const places = (await Promise.all([one, two].map((publisher) => stored(publisher, batch)))).flat();
   expect(new Set(made)).toEqual(new Set([topic]));
   const shards = names(20).map((id) => `retry-${hashKey(Buffer.from(id)) % 3}`);
   expect(places.map((place) => place?.split(":")[0])).toEqual([...shards, ...shards]);
@@ -252,8 +256,32 @@ test("the first message for a group makes its inbox, as the topic is, once", asy
   expect(Math.abs(Number(headers.get("brokerkit-due")) - now - 60_000)).toBeLessThan(10_000);
   // As long as the topic's longest, though it bears more headers; and nothing in it is compacted away.
   const long = { ...keyed(topic, "long", "k"), target, failures: 1, body: Buffer.alloc(4_850) };
-  await stored(one as NonNullable<typeof one>, [long, { ...record(topic, "free"), target }]);
+  await stored(one, [long, { ...record(topic, "free"), target }]);
   expect(await idsIn(cluster, topic)).toEqual([]);
+});
+
+test("a call that waits for another ends when its signal does, with nothing sent", async () => {
+  const proxy = await proxied();
+  const cluster = await clusterAt([proxy.port], true);
+  const topic = await topicOn(cluster);
+  const publisher = publisherOn(cluster);
+  await stored(publisher, [record(topic, "a")]);
+  proxy.pause();
+  const stop = new AbortController();
+  const first = publisher.publish([record(topic, "b")], stop.signal);
+  const second = publisher.publish([record(topic, "c")], AbortSignal.timeout(100));
+  expect(outcomes(await second)).toEqual(["no TIMEOUT again"]);
+  stop.abort();
+  await first;
+});
+
+test("calls that overlap are stored one after the other", async () => {
+  const cluster = await direct();
+  const topic = await topicOn(cluster);
+  const publisher = publisherOn(cluster);
+  const places = await Promise.all(names(20).map((id) => stored(publisher, [keyed(topic, id, "k")])));
+  expect(places.flat()).toEqual(names(20).map((_, n) => `0:${n}`));
+  expect(await idsIn(cluster, topic)).toEqual(names(20));
 });
 
 test("there is no inbox of a topic that is missing", async () => {

@@ -4,7 +4,7 @@ import { onTestFinished } from "vitest";
 import type { Behaviour } from "../src/options.ts";
 import type { Cluster } from "../src/protocol/cluster.ts";
 import { committedOffsets, offsetsAt } from "../src/protocol/offsets.ts";
-import { type Member, openSubscription } from "../src/subscription.ts";
+import { openSubscription } from "../src/subscription.ts";
 import { publisherOn, record, stored, until } from "./log.ts";
 
 export const GROUP = "group";
@@ -36,10 +36,17 @@ export interface Loss {
 
 /** What a reader was told. */
 export class Told {
+  readonly releasing: string[] = [];
+  /** When what of a shard is being handled has come to its end. */
+  handled: Promise<void> = Promise.resolve();
   readonly lost: string[] = [];
   readonly losses: Loss[] = [];
   readonly states: string[] = [];
   readonly events: SubscribeRequest["events"] = {
+    releasing: (shard) => {
+      this.releasing.push(shard.id);
+      return this.handled;
+    },
     lost: (shard) => void this.lost.push(shard.id),
     state: (shard, state) => void this.states.push(`${shard} ${state}`),
     dataLoss: (shard, from, to, missing) => void this.losses.push({ shard, from, to, missing }),
@@ -49,8 +56,6 @@ export class Told {
 export interface Reader {
   readonly subscription: Subscription;
   readonly told: Told;
-  /** The subscriptions of groups that are open beside it, itself included. */
-  readonly members: ReadonlySet<Member>;
   /** Receives until `count` deliveries came; fails when they don't. */
   take(count: number): Promise<WireDelivery[]>;
 }
@@ -78,10 +83,9 @@ export async function read(cluster: Cluster, reading: Reading): Promise<Reader> 
   const told = new Told();
   const { topic, group, from = EARLIEST } = reading;
   const request = { topic, group, from, credit: 1_000, events: told.events };
-  const members = new Set<Member>();
-  const subscription = await openSubscription(cluster, behaviour(reading.with), request, soon(), members);
+  const subscription = await openSubscription(cluster, behaviour(reading.with), request, soon());
   onTestFinished(() => subscription.close());
-  return { subscription, told, members, take: (count) => take(subscription, count) };
+  return { subscription, told, take: (count) => take(subscription, count) };
 }
 
 export function ids(deliveries: readonly WireDelivery[]): (string | undefined)[] {
@@ -124,7 +128,9 @@ export function foreign(cluster: Cluster): Kafka {
 export async function expire(cluster: Cluster, topic: string, partition: number, before: number): Promise<void> {
   const leader = (await cluster.topics([topic])).get(topic)?.partitions[partition]?.leader ?? -1;
   const partitions = [{ partitionIndex: partition, offset: BigInt(before) }];
-  await cluster.ask(leader, "DeleteRecords", [[{ name: topic, partitions }], 5_000]);
+  const line = cluster.line();
+  await line.call(leader, cluster.client.deleteRecordsV2.api.async, [[{ name: topic, partitions }], 5_000]);
+  line.close();
 }
 
 /** Runs transactions of one producer, one after the other: each stores its messages, and is committed or given up. */

@@ -104,7 +104,7 @@ export async function read(
   from: WireStart = { kind: "latest" },
 ): Promise<Reader> {
   const lost: Shard[] = [];
-  const events = { lost: (shard: Shard) => void lost.push(shard), state: () => {}, dataLoss: () => {} };
+  const events = { releasing: async () => {}, lost: (shard: Shard) => void lost.push(shard), state: () => {}, dataLoss: () => {} };
   const subscription = await driver.subscribe({ topic, group, from, credit: 1_000, events }, soon());
   defer(() => subscription.close());
   return {

@@ -3,7 +3,8 @@ import { until } from "@brokerkit/conformance/faults";
 import { afterEach } from "vitest";
 import type { Behaviour } from "../src/options.ts";
 import { Cluster } from "../src/protocol/cluster.ts";
-import { type Assigned, createMembership, type Membership } from "../src/protocol/membership.ts";
+import { createMembership } from "../src/protocol/group-reader.ts";
+import type { Assigned, Membership } from "../src/protocol/membership.ts";
 import { clock } from "./clock.ts";
 
 const afterTest: (() => unknown)[] = [];

@@ -1,4 +1,4 @@
-import type { Assigned } from "./member.ts";
+import type { Assigned } from "./membership.ts";
 
 /** One member as the group's leader sees it. */
 export interface Claimant {

@@ -1,13 +1,13 @@
 import { driverError, type Place, type Shard, type WireDelivery, type WireHeader } from "brokerkit/driver";
-import { DUE, FAILURES, ID, PUBLISHED } from "../mapping.ts";
-import type { Client } from "./cluster.ts";
+import { DUE, FAILURES, ID, PUBLISHED } from "./records.ts";
+import type { Client } from "./requests.ts";
 
 /** One ownership of a partition. */
 export interface LogShard extends Shard {
   readonly inbox: boolean;
 }
 
-/** One record as core gets it. Its bytes are a copy of its own: what is held for long keeps no fetched batch in memory. */
+/** One record as core gets it. Its bytes are a copy, in a small piece of memory: what is held for long keeps no fetched batch there. */
 export class RecordDelivery implements WireDelivery {
   readonly shard: LogShard;
   readonly offset: number;
@@ -20,16 +20,22 @@ export class RecordDelivery implements WireDelivery {
   /** Not to be given out before this time, epoch ms. */
   readonly due: number;
 
-  constructor(shard: LogShard, offset: number, time: number, key: Uint8Array | undefined, body: Uint8Array | null, own: Own | undefined) {
+  constructor(
+    shard: LogShard,
+    offset: number,
+    key: Uint8Array | undefined,
+    body: Uint8Array | null,
+    { headers, id, publishedAt, failures, due }: Said,
+  ) {
     this.shard = shard;
     this.offset = offset;
     this.key = key;
     this.body = body;
-    this.headers = own?.others ?? NO_HEADERS;
-    this.id = own?.id;
-    this.publishedAt = own?.published ?? time;
-    this.failures = own?.failures ?? 0;
-    this.due = own?.due ?? 0;
+    this.headers = headers;
+    this.id = id;
+    this.publishedAt = publishedAt;
+    this.failures = failures;
+    this.due = due;
   }
 
   get place(): Place {
@@ -55,17 +61,19 @@ export class RecordDelivery implements WireDelivery {
   }
 }
 
-/** What our headers say of a record, and the user's. */
-interface Own {
+/** What a record's headers say: ours, and the user's. */
+interface Said {
+  headers: readonly WireHeader[];
   id: string | undefined;
+  publishedAt: number;
   failures: number;
   due: number;
-  published: number | undefined;
-  readonly others: WireHeader[];
 }
 
 const NO_HEADERS: readonly WireHeader[] = Object.freeze([]);
 const NO_BYTES = Buffer.alloc(0);
+/** Our headers by the length of their names, which differ. */
+const OURS: ReadonlyMap<number, Buffer> = new Map([ID, FAILURES, DUE, PUBLISHED].map((name) => [name.length, Buffer.from(name)]));
 
 // Where things stand in a record batch: https://kafka.apache.org/documentation/#recordbatch
 const LENGTH = 8;
@@ -108,6 +116,12 @@ export class RecordBatch {
   #records: Buffer = NO_BYTES;
   #at = 0;
   #left: number;
+  /** A copy of a part of them up to `#to`: where it has what stands at 0. */
+  #piece: Buffer = NO_BYTES;
+  #shift = 0;
+  #to = 0;
+  /** Of the record that is read: one object for all of them. */
+  readonly #said: Said = { headers: NO_HEADERS, id: undefined, publishedAt: 0, failures: 0, due: 0 };
 
   constructor(bytes: Buffer) {
     this.bytes = bytes;
@@ -183,6 +197,7 @@ export class RecordBatch {
       const end = this.#at + length;
       if (!(length > 0 && end <= this.#records.length)) throw this.#damaged("its records are cut off");
       const record = this.#record(shard, from, length);
+      if (this.#at > end) throw this.#damaged("a record is longer than it says");
       this.#at = end;
       if (record !== undefined) return record;
     }
@@ -194,41 +209,71 @@ export class RecordBatch {
     const delta = this.#varint();
     const offset = this.first + this.#varint();
     if (offset < from) return undefined;
-    const own = room(length);
-    this.#records.copy(own, 0, begin, begin + length);
-    const key = this.#bytes(own, begin);
-    const body = this.#bytes(own, begin);
-    const headers = this.#headers(own, begin);
-    const time = (this.#attributes & APPEND_TIME) === 0 ? this.#time + delta : this.#time;
-    return new RecordDelivery(shard, offset, time, key, body ?? null, headers);
+    if (begin + length > this.#to) this.#copy(begin, length);
+    const key = this.#bytes();
+    const body = this.#bytes() ?? null;
+    this.#said.publishedAt = (this.#attributes & APPEND_TIME) === 0 ? this.#time + delta : this.#time;
+    this.#headers();
+    return new RecordDelivery(shard, offset, key, body, this.#said);
   }
 
-  #headers(own: Buffer, begin: number): Own | undefined {
-    const count = this.#varint();
-    if (count === 0) return undefined;
-    const found: Own = { id: undefined, failures: 0, due: 0, published: undefined, others: [] };
-    for (let n = 0; n < count; n++) {
+  /** Copies a record, and of those that follow it as much as there is room for in the same piece of memory. */
+  #copy(begin: number, length: number): void {
+    const at = room(length);
+    const size = Math.min(piece.length - at, this.#records.length - begin);
+    this.#records.copy(piece, at, begin, begin + size);
+    used = at + size;
+    this.#piece = piece;
+    this.#shift = at - begin;
+    this.#to = begin + size;
+  }
+
+  #headers(): void {
+    const said = this.#said;
+    said.headers = NO_HEADERS;
+    said.id = undefined;
+    said.failures = 0;
+    said.due = 0;
+    let others: WireHeader[] | undefined;
+    for (let left = this.#varint(); left > 0; left--) {
       const length = this.#varint();
-      const at = this.#at - begin;
-      const name = own.toString("utf8", at, at + length);
+      const at = this.#at;
+      if (length < 0 || at + length > this.#records.length) throw this.#damaged("a header is cut off");
       this.#at += length;
-      const value = this.#bytes(own, begin) ?? NO_BYTES;
-      if (name === ID) found.id = value.toString();
-      else if (name === FAILURES) found.failures = numeric(value) ?? 0;
-      else if (name === DUE) found.due = numeric(value) ?? 0;
-      else if (name === PUBLISHED) found.published = numeric(value);
-      else found.others.push([name, value]);
+      if (!this.#isOurs(at, length)) {
+        others ??= [];
+        others.push([this.#records.toString("utf8", at, at + length), this.#bytes() ?? NO_BYTES]);
+      } else if (length === ID.length) said.id = this.#text();
+      else if (length === FAILURES.length) said.failures = numeric(this.#text()) ?? 0;
+      else if (length === DUE.length) said.due = numeric(this.#text()) ?? 0;
+      else said.publishedAt = numeric(this.#text()) ?? said.publishedAt;
     }
-    return found;
+    if (others !== undefined) said.headers = others;
   }
 
-  /** Bytes with their length before them, as a part of `own`, which holds the record from `begin` on. */
-  #bytes(own: Buffer, begin: number): Buffer | undefined {
+  /** Whether a header's name is one of ours. Names are compared where they are: making a string of each costs more than all the rest. */
+  #isOurs(at: number, length: number): boolean {
+    const name = OURS.get(length);
+    if (name === undefined) return false;
+    const records = this.#records;
+    for (let n = 0; n < length; n++) if (records[at + n] !== name[n]) return false;
+    return true;
+  }
+
+  /** Bytes with their length before them, as a part of the copy. */
+  #bytes(): Buffer | undefined {
     const length = this.#varint();
     if (length < 0) return undefined;
-    const at = this.#at - begin;
+    const at = this.#at + this.#shift;
     this.#at += length;
-    return own.subarray(at, at + length);
+    return this.#piece.subarray(at, at + length);
+  }
+
+  /** Text with its length before it. */
+  #text(): string {
+    const length = Math.max(0, this.#varint());
+    this.#at += length;
+    return this.#records.toString("utf8", this.#at - length, this.#at);
   }
 
   /** A signed integer of variable length: https://protobuf.dev/programming-guides/encoding/#signed-ints */
@@ -247,22 +292,21 @@ export class RecordBatch {
 }
 
 /** Small records share a piece of memory, which lives as long as one of them does: as small a piece as is worth its making. */
-const SHARED_BYTES = 8_192;
-let shared = NO_BYTES;
-let used = SHARED_BYTES;
+const PIECE_BYTES = 8_192;
+let piece: Buffer = NO_BYTES;
+let used = 0;
 
-function room(length: number): Buffer {
-  if (length > SHARED_BYTES / 4) return Buffer.allocUnsafeSlow(length);
-  if (used + length > SHARED_BYTES) {
-    shared = Buffer.allocUnsafeSlow(SHARED_BYTES);
+/** Where in `piece` there is room for so much now. A record that is not small has a piece of its own. */
+function room(length: number): number {
+  if (length > PIECE_BYTES / 4 || used + length > piece.length) {
+    piece = Buffer.allocUnsafeSlow(length > PIECE_BYTES / 4 ? length : PIECE_BYTES);
     used = 0;
   }
-  used += length;
-  return shared.subarray(used - length, used);
+  return used;
 }
 
 /** Foreign headers may say anything. */
-function numeric(value: Buffer): number | undefined {
-  const number = Number(value.toString("latin1"));
+function numeric(text: string): number | undefined {
+  const number = Number(text);
   return Number.isSafeInteger(number) && number >= 0 ? number : undefined;
 }

@@ -1,8 +1,11 @@
-import { classify, protocolName, readable, topicMissing } from "../errors.ts";
+import { classify, topicMissing } from "../errors.ts";
+import { protocolName, readable, unavailable } from "./client-error.ts";
 import type { Cluster } from "./cluster.ts";
+import { named } from "./error-names.ts";
 import type { MemberEpoch } from "./membership.ts";
-import { commitOffsets, pause } from "./offsets.ts";
+import { commitOffsets } from "./offsets.ts";
 import type { PartitionReader } from "./partition.ts";
+import { bounded, pause } from "./waiting.ts";
 
 /** What became of a head, as `Subscription.ack` says it. */
 export type Verdict = "confirmed" | "lost" | { readonly error: unknown };
@@ -11,15 +14,18 @@ interface Head {
   /** The offset to commit: the next one to deliver. */
   next: number;
   readonly verdict: PromiseWithResolvers<Verdict>;
+  lost: boolean;
 }
 
 const AGAIN_MS = 50;
+/** How long a note beside an offset may be; the server's offset.metadata.max.bytes is 4,096 unless it is told otherwise. */
+const NOTE_BYTES = 4_000;
 const REQUEST_MS = 5_000;
 
 /** Somebody else has this member's place. */
-const FENCED: ReadonlySet<string> = new Set(["UNKNOWN_MEMBER_ID", "FENCED_INSTANCE_ID", "FENCED_MEMBER_EPOCH"]);
+const FENCED = named("UNKNOWN_MEMBER_ID FENCED_INSTANCE_ID FENCED_MEMBER_EPOCH");
 /** The group has another generation now, or will have. What is owned throughout is committed under the new one; what is not is lost soon. */
-const MOVING: ReadonlySet<string> = new Set(["ILLEGAL_GENERATION", "STALE_MEMBER_EPOCH", "REBALANCE_IN_PROGRESS"]);
+const MOVING = named("ILLEGAL_GENERATION STALE_MEMBER_EPOCH REBALANCE_IN_PROGRESS");
 
 /**
  * Commits the heads of partitions for one member: one request at a time, with whatever came meanwhile. A head stays pending until the
@@ -33,6 +39,7 @@ export class Committer {
   #waiting = new Map<PartitionReader, Head>();
   #sending: ReadonlyMap<PartitionReader, Head> = new Map();
   #running = false;
+  #noteBytes = NOTE_BYTES;
 
   constructor(cluster: Cluster, groupId: string, epoch: () => MemberEpoch) {
     this.#cluster = cluster;
@@ -43,7 +50,7 @@ export class Committer {
   /** Resolves once this head, or a later one of the partition, has its verdict. */
   commit(reader: PartitionReader, next: number): Promise<Verdict> {
     if (this.#closing.signal.aborted) return Promise.resolve("lost");
-    const head = this.#waiting.get(reader) ?? { next, verdict: Promise.withResolvers<Verdict>() };
+    const head = this.#waiting.get(reader) ?? { next, verdict: Promise.withResolvers<Verdict>(), lost: false };
     head.next = Math.max(head.next, next);
     this.#waiting.set(reader, head);
     if (!this.#running) {
@@ -56,8 +63,11 @@ export class Committer {
   /** These are owned no more: what is pending of them is not sent again. */
   lose(readers: Iterable<PartitionReader>): void {
     for (const reader of readers) {
-      this.#waiting.get(reader)?.verdict.resolve("lost");
-      this.#sending.get(reader)?.verdict.resolve("lost");
+      for (const head of [this.#waiting.get(reader), this.#sending.get(reader)]) {
+        if (head === undefined) continue;
+        head.lost = true;
+        head.verdict.resolve("lost");
+      }
       this.#waiting.delete(reader);
     }
   }
@@ -89,8 +99,12 @@ export class Committer {
   /** Each topic by itself: one that is deleted does not hold up the other. */
   async #send(topic: string, heads: readonly (readonly [PartitionReader, Head])[]): Promise<"done" | "again"> {
     const offsets = new Map(heads.map(([{ partition }, { next }]) => [partition, BigInt(next)]));
-    const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(REQUEST_MS)]);
-    const verdict = await commitOffsets(this.#cluster, this.#groupId, new Map([[topic, offsets]]), signal, this.#epoch()).then(
+    const notes = new Map(heads.map(([{ partition, delays }, { next }]) => [partition, delays?.over.text(next, this.#noteBytes)]));
+    const noteOf = (partition: number): string | undefined => notes.get(partition);
+    const late = (): unknown => unavailable(`A commit was not answered within ${REQUEST_MS} ms.`);
+    const commit = (signal: AbortSignal): Promise<void> =>
+      commitOffsets(this.#cluster, this.#groupId, new Map([[topic, offsets]]), signal, this.#epoch(), noteOf);
+    const verdict = await bounded(this.#cluster.clock, REQUEST_MS, late, commit, this.#closing.signal).then(
       () => "confirmed" as const,
       (error: unknown) => this.#judge(topic, error),
     );
@@ -98,14 +112,12 @@ export class Committer {
       for (const [, head] of heads) head.verdict.resolve(verdict);
       return "done";
     }
-    for (const [reader, head] of heads) await this.#keep(reader, head);
+    for (const [reader, head] of heads) if (!head.lost) this.#keep(reader, head);
     return "again";
   }
 
-  /** For another try, unless it was lost meanwhile. */
-  async #keep(reader: PartitionReader, head: Head): Promise<void> {
-    const lost = await Promise.race([head.verdict.promise.then(() => true), Promise.resolve(false)]);
-    if (lost) return;
+  /** For another try. */
+  #keep(reader: PartitionReader, head: Head): void {
     const newer = this.#waiting.get(reader);
     if (newer === undefined) this.#waiting.set(reader, head);
     else void newer.verdict.promise.then(head.verdict.resolve);
@@ -116,6 +128,10 @@ export class Committer {
     if (name === undefined) return classify(error).retryable ? "again" : { error: readable(error) };
     if (FENCED.has(name)) return "lost";
     if (MOVING.has(name) || name === "NOT_COORDINATOR") return "again";
+    if (name === "OFFSET_METADATA_TOO_LARGE" && this.#noteBytes > 0) {
+      this.#noteBytes = this.#noteBytes >>> 1;
+      return "again";
+    }
     if (name === "UNKNOWN_TOPIC_OR_PARTITION") {
       // The coordinator may not have heard of a new topic yet.
       this.#cluster.stale(topic);

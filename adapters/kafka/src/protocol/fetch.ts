@@ -1,4 +1,6 @@
-import type { Args, Cluster, Line } from "./cluster.ts";
+import type { Cluster } from "./cluster.ts";
+import type { Line } from "./line.ts";
+import type { Args } from "./requests.ts";
 
 /** Offsets stay far below 2^53, and numbers are four times as fast as big integers. */
 export interface FetchedPartition {
@@ -70,7 +72,10 @@ export function fetchFrom(
       })
       .flat();
   };
-  const request = cluster.request("Fetch") as unknown as (connection: Connection, ...rest: Args<"Fetch">) => Promise<FetchedPartition[]>;
+  const request = cluster.form("Fetch").api.async as unknown as (
+    connection: Connection,
+    ...rest: Args<"Fetch">
+  ) => Promise<FetchedPartition[]>;
   const send = (connection: Connection, ...rest: Args<"Fetch">): Promise<FetchedPartition[]> => {
     const reparsed: Pick<Connection, "send"> = {
       send: (key, version, payload, _parse, ...more) => connection.send(key, version, payload, parse as never, ...more),

@@ -1,16 +1,21 @@
 import type { ShardId, SubscriptionEvents, Timer } from "brokerkit/driver";
-import { classify, protocolName, readable, topicMissing, unavailable } from "../errors.ts";
+import { classify, topicMissing } from "../errors.ts";
 import { placeOf } from "../mapping.ts";
 import type { RecordDelivery } from "./batches.ts";
-import type { Args, Cluster, Line, TopicState } from "./cluster.ts";
+import { protocolName, readable, unavailable } from "./client-error.ts";
+import type { Cluster, TopicState } from "./cluster.ts";
 import { type FetchedPartition, fetchFrom } from "./fetch.ts";
+import type { Line } from "./line.ts";
 import { bounds } from "./offsets.ts";
 import type { PartitionReader } from "./partition.ts";
+import type { Args } from "./requests.ts";
 
 /** How much one partition may have waiting when more of it is asked for, and the most that one answer brings of it. */
 const PARTITION_BYTES = 1_048_576;
-const ANSWER_BYTES = 8 * PARTITION_BYTES;
-/** What one reader may hold of what was fetched and not read yet, and the least room that makes a request worthwhile. */
+/**
+ * What one reader may hold of what was fetched and not read yet. Each leading node has an equal part of it, and each request to a node an
+ * equal part of that, so that nobody waits for the room of others; never less than the second figure for a request.
+ */
 const BUFFER_BYTES = 16 * PARTITION_BYTES;
 const LEAST_BYTES = 65_536;
 /** How long a leader waits for news when it is asked about all its partitions, and when others may want to be asked about soon. */
@@ -42,6 +47,9 @@ const ELSEWHERE: ReadonlySet<string> = new Set([
 /** How long an answer may take beyond the time for which the node waits for news. */
 const ANSWER_MS = 10_000;
 
+/** The leader of a partition while none is known, here as in metadata. */
+const NOBODY = -1;
+
 export interface FetcherRequest {
   readonly isolation: 0 | 1;
   readonly events: Pick<SubscriptionEvents, "dataLoss"> & Partial<Pick<SubscriptionEvents, "state">>;
@@ -49,6 +57,8 @@ export interface FetcherRequest {
   readonly heals: boolean;
   /** This topic may be missing, now or later. */
   readonly inbox?: string;
+  /** The log was cut back behind what this partition's reader has read: it goes on there, and other records will have the same offsets. */
+  readonly cutBack?: (one: PartitionReader) => void;
 }
 
 /**
@@ -60,13 +70,13 @@ export class Fetcher {
   readonly #request: FetcherRequest;
   readonly #partitions = new Set<PartitionReader>();
   readonly #lanes: readonly Line[];
-  /** Lanes in use, by node. */
-  readonly #polls = new Map<number, Set<Line>>();
+  /** Lanes in use by node, with the room that is kept for their answers. */
+  readonly #polls = new Map<number, Map<Line, number>>();
   /** Topic ids by name: a topic that is made anew under its old name is another one. */
   readonly #ids = new Map<string, string>();
   readonly #closing = new AbortController();
-  #reserved = 0;
   #turn = 0;
+  #fed = 0;
   #failure: unknown;
   #wake: (() => void) | undefined;
   #looking = false;
@@ -114,6 +124,8 @@ export class Fetcher {
   async receive(max: number, waitMs: number, signal: AbortSignal, done: () => boolean = () => false): Promise<RecordDelivery[]> {
     const { clock } = this.#cluster;
     const deadline = clock.monotonic() + waitMs;
+    // What made room is often a commit's answer: the next commit goes out first, and is answered while this is read and handled.
+    await new Promise<void>((turn) => setImmediate(turn));
     for (;;) {
       const taken = this.#take(max);
       if (taken.length > 0) return taken;
@@ -193,35 +205,34 @@ export class Fetcher {
   // ---- fetch
   #dispatch(): void {
     if (this.#closed || this.#failure !== undefined) return;
-    const byNode = new Map<number, PartitionReader[]>();
-    let room = BUFFER_BYTES - this.#reserved;
-    for (const one of this.#partitions) {
-      room -= one.buffered;
-      if (one.paused || one.busy || one.done || one.leader < 0 || one.buffered >= PARTITION_BYTES) continue;
-      const led = byNode.get(one.leader);
-      if (led === undefined) byNode.set(one.leader, [one]);
-      else led.push(one);
-    }
-    for (const [node, partitions] of byNode) {
-      const used = this.#polls.get(node) ?? new Set();
-      const lane = this.#lanes.find((line) => !used.has(line));
-      if (lane === undefined || room < LEAST_BYTES) continue;
-      this.#polls.set(node, used.add(lane));
-      const bytes = Math.min(room, ANSWER_BYTES);
-      room -= bytes;
-      void this.#poll(node, lane, partitions, bytes);
+    const byNode = Map.groupBy(this.#partitions, ({ leader }) => leader);
+    byNode.delete(NOBODY);
+    const bytes = Math.max(LEAST_BYTES, Math.floor(BUFFER_BYTES / (LANES * byNode.size)));
+    for (const [node, led] of byNode) {
+      const polls = this.#polls.get(node) ?? new Map<Line, number>();
+      const lane = this.#lanes.find((line) => !polls.has(line));
+      if (lane === undefined) continue;
+      const wanted = led.filter((one) => !one.busy && !one.done && !one.held && one.buffered < PARTITION_BYTES);
+      if (wanted.length === 0) continue;
+      let room = LANES * bytes - sum(polls.values()) - sum(led.map(({ buffered }) => buffered));
+      const least = Math.min(bytes, PARTITION_BYTES);
+      if (room < least) room += forgotten(led);
+      if (room < least) continue;
+      this.#polls.set(node, polls.set(lane, Math.min(room, bytes)));
+      // An answer is filled in the order asked (KIP-74): whoever got something last comes last.
+      wanted.sort((a, b) => a.fed - b.fed);
+      void this.#poll(node, lane, wanted, Math.min(room, bytes));
     }
   }
 
   async #poll(node: number, lane: Line, partitions: readonly PartitionReader[], bytes: number): Promise<void> {
     for (const one of partitions) one.busy = true;
-    this.#reserved += bytes;
     try {
       await this.#accept(await this.#ask(node, lane, partitions, bytes), partitions);
     } catch (error) {
+      if (protocolName(error) === undefined) this.#doubted(node);
       this.#troubled(partitions, error);
     }
-    this.#reserved -= bytes;
     this.#polls.get(node)?.delete(lane);
     for (const one of partitions) one.busy = false;
     this.#dispatch();
@@ -229,16 +240,19 @@ export class Fetcher {
   }
 
   #ask(node: number, lane: Line, partitions: readonly PartitionReader[], bytes: number): Promise<FetchedPartition[]> {
-    const topics = [...Map.groupBy(partitions, ({ topic }) => topic)].map(([topic, list]) => ({
-      topicId: this.#ids.get(topic) ?? "",
-      partitions: list.map((one) => ({
+    const topics: Args<"Fetch">[6] = [];
+    for (const one of partitions) {
+      const topicId = this.#ids.get(one.topic) ?? "";
+      // The order counts, so a topic stands there as often as needed.
+      if (topics.at(-1)?.topicId !== topicId) topics.push({ topicId, partitions: [] });
+      topics.at(-1)?.partitions.push({
         partition: one.partition,
         currentLeaderEpoch: one.leaderEpoch,
         fetchOffset: BigInt(one.fetchAt),
         lastFetchedEpoch: one.fetchedEpoch,
         partitionMaxBytes: Math.min(bytes, PARTITION_BYTES),
-      })),
-    }));
+      });
+    }
     const others = [...this.#partitions].some((one) => one.leader === node && !one.busy && !one.done);
     const wait = others ? SHORT_WAIT_MS : WAIT_MS;
     const args: Args<"Fetch"> = [wait, 1, bytes, this.#request.isolation, 0, -1, topics, [], ""];
@@ -264,8 +278,9 @@ export class Fetcher {
     const beyond: PartitionReader[] = [];
     // A node that has any record to give gives at least one batch, whatever the bounds (KIP-74).
     const nothing = answer.every(({ records }) => records.length === 0);
+    const byPlace = new Map(asked.map((one) => [`${this.#ids.get(one.topic)} ${one.partition}`, one]));
     for (const fetched of answer) {
-      const one = asked.find(({ topic, partition }) => partition === fetched.partition && this.#ids.get(topic) === fetched.topicId);
+      const one = byPlace.get(`${fetched.topicId} ${fetched.partition}`);
       if (one === undefined || !this.#partitions.has(one)) continue;
       if (fetched.errorCode === OUT_OF_RANGE) beyond.push(one);
       else if (fetched.errorCode !== 0) this.#troubled([one], new this.#cluster.client.ProtocolError(fetched.errorCode));
@@ -278,7 +293,7 @@ export class Fetcher {
     const end = this.#request.isolation === 1 ? fetched.stableOffset : fetched.highWatermark;
     if (fetched.divergesAt >= 0) this.#cutBack(one, fetched.divergesAt);
     else if (nothing) one.hollow = one.fetchAt < end;
-    else one.add(fetched);
+    else if (one.add(fetched)) one.fed = ++this.#fed;
     if (one.down) this.#request.events.state?.(one.shard.id, "up");
     one.down = false;
     if (this.#pauseMs > 0 && ![...this.#partitions].some(({ down, leader }) => down || leader < 0)) this.#pauseMs = 0;
@@ -315,15 +330,25 @@ export class Fetcher {
       this.#request.events.dataLoss(shard.id, placeOf(shard.id, BigInt(offset)), placeOf(shard.id, BigInt(fetchAt - 1)), undefined);
     }
     one.moveTo(Math.min(position, offset));
+    if (offset < position) this.#request.cutBack?.(one);
   }
 
   // ---- where to fetch
+  /** A node can't be reached: what it leads and was not asked for now needs another leader too. */
+  #doubted(node: number): void {
+    for (const one of this.#partitions) {
+      if (one.leader !== node || one.busy) continue;
+      one.leader = NOBODY;
+      this.#cluster.stale(one.topic);
+    }
+  }
+
   #troubled(partitions: readonly PartitionReader[], error: unknown): void {
     if (this.#closed) return;
     const name = protocolName(error);
     for (const one of partitions) {
       if (!this.#partitions.has(one)) continue;
-      one.leader = -1;
+      one.leader = NOBODY;
       this.#cluster.stale(one.topic);
       if (!one.down) this.#request.events.state?.(one.shard.id, "down", readable(error));
       one.down = true;
@@ -370,9 +395,23 @@ export class Fetcher {
     const known = this.#ids.get(topic) ?? state.id;
     this.#ids.set(topic, known);
     if (known !== state.id) this.fail(unavailable(`The topic "${topic}" was deleted and made anew.`));
-    const { leader, epoch } = state.partitions[partition] ?? { leader: -1, epoch: -1 };
+    const { leader, epoch } = state.partitions[partition] ?? { leader: NOBODY, epoch: -1 };
     one.leader = leader;
     one.leaderEpoch = epoch;
     if (leader < 0) this.#cluster.stale(topic);
   }
+}
+
+function sum(numbers: Iterable<number>): number {
+  let total = 0;
+  for (const one of numbers) total += one;
+  return total;
+}
+
+/** Forgets what is fetched of those that nothing is taken from now: they must not keep the others from being read. Returns the bytes. */
+function forgotten(partitions: readonly PartitionReader[]): number {
+  const idle = partitions.filter((one) => one.held && !one.busy);
+  const bytes = sum(idle.map(({ buffered }) => buffered));
+  for (const one of idle) one.moveTo(one.position);
+  return bytes;
 }

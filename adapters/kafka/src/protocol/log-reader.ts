@@ -1,58 +1,55 @@
-import type { SubscriptionEvents, Timer, WireStart } from "brokerkit/driver";
-import { topicMissing } from "../errors.ts";
-import { nextOf, shardId } from "../mapping.ts";
+import type { SubscriptionEvents, Timer } from "brokerkit/driver";
+import { shardId } from "../mapping.ts";
 import type { LogShard } from "./batches.ts";
-import { type Cluster, METADATA_MS, type TopicState } from "./cluster.ts";
+import { type Cluster, METADATA_MS, type Reader } from "./cluster.ts";
 import { Fetcher } from "./fetcher.ts";
-import { type Offsets, startOffsets } from "./offsets.ts";
+import type { Offsets } from "./offsets.ts";
 import { PartitionReader } from "./partition.ts";
 
-/** Where a start lies in each partition. A partition that a position does not name begins at its first offset. */
-export async function offsetsOf(
-  cluster: Cluster,
-  state: TopicState,
-  start: WireStart,
-  isolation: 0 | 1,
-  signal: AbortSignal,
-): Promise<Offsets> {
-  if (start.kind !== "position") return startOffsets(cluster, state, start, isolation, signal);
-  return new Map(state.partitions.map((_, partition) => [partition, nextOf(start.cut, partition)]));
-}
-
-/** The topic as it is now. Rejects `NOT_FOUND`. */
-export async function topicNow(cluster: Cluster, topic: string, signal: AbortSignal): Promise<TopicState> {
-  const state = (await cluster.topics([topic], signal, 0)).get(topic);
-  if (state === undefined) throw topicMissing(topic);
-  return state;
+export interface LogReading {
+  readonly topic: string;
+  readonly isolation: 0 | 1;
+  readonly events: Pick<SubscriptionEvents, "dataLoss">;
+  readonly end?: Offsets;
+  readonly follows?: boolean;
 }
 
 /** Reads all of a topic's partitions, without a group. It ends with its link: whoever reads opens another one behind what was read. */
-export class LogReader extends Fetcher {
+export class LogReader extends Fetcher implements Reader {
+  readonly topic: string;
   readonly #cluster: Cluster;
-  readonly #topic: string;
   readonly #isolation: 0 | 1;
+  /** Those that have not come to the end yet, and where that is. */
+  readonly #behind: Map<PartitionReader, number>;
   #timer: Timer | undefined;
   #over = false;
 
-  /** `until`: where to stop in each partition; without, it reads on, in partitions that are added later too. */
-  constructor(
-    cluster: Cluster,
-    of: { readonly topic: string; readonly isolation: 0 | 1; readonly events: Pick<SubscriptionEvents, "dataLoss"> },
-    from: Offsets,
-    until?: Offsets,
-  ) {
+  /** It stops at `end`; where it `follows`, or there is none, it reads on, in partitions that are added later too. */
+  constructor(cluster: Cluster, of: LogReading, from: Offsets) {
     super(cluster, { isolation: of.isolation, events: of.events, heals: false });
     this.#cluster = cluster;
-    this.#topic = of.topic;
+    this.topic = of.topic;
     this.#isolation = of.isolation;
-    this.add([...from].map(([partition, offset]) => this.#reader(partition, Number(offset), until?.get(partition))));
-    if (until === undefined) this.#watch();
+    const { end, follows = end === undefined } = of;
+    this.add([...from].map(([partition, offset]) => this.#reader(partition, Number(offset), follows ? undefined : end?.get(partition))));
+    this.#behind = new Map([...this.partitions].map((one) => [one, Number(end?.get(one.partition))]));
+    if (follows) this.#watch();
+    cluster.readers.add(this);
   }
+
+  /** All before `end` has been given out, or is not for this reader. */
+  get atEnd(): boolean {
+    for (const [one, end] of this.#behind) if (one.position >= end || one.exhausted) this.#behind.delete(one);
+    return this.#behind.size === 0;
+  }
+
+  /** Nothing to do: there is no inbox without a group, and new partitions are looked for anyway. */
+  refresh(): void {}
 
   #reader(partition: number, from: number, until: bigint | undefined): PartitionReader {
     const shard: LogShard = { id: shardId(partition, false), inbox: false };
     const bound = until === undefined ? {} : { until: Number(until) };
-    const of = { topic: this.#topic, partition, shard };
+    const of = { topic: this.topic, partition, shard };
     return new PartitionReader(this.#cluster.client, of, { from, isolation: this.#isolation, ...bound });
   }
 
@@ -68,13 +65,21 @@ export class LogReader extends Fetcher {
 
   /** Everything in a new partition is new. */
   async #grow(): Promise<void> {
-    const state = (await this.#cluster.topics([this.#topic])).get(this.#topic);
+    const state = (await this.#cluster.topics([this.topic])).get(this.topic);
     const added = (state?.partitions ?? []).map((_, partition) => partition).slice(this.partitions.size);
     if (added.length > 0 && !this.#over) this.add(added.map((partition) => this.#reader(partition, 0, undefined)));
   }
 
+  /** There is nothing to settle on the server. */
+  commit(): "confirmed" {
+    return "confirmed";
+  }
+
+  async flush(): Promise<void> {}
+
   override close(): void {
     this.#over = true;
+    this.#cluster.readers.delete(this);
     this.#timer?.cancel();
     super.close();
   }

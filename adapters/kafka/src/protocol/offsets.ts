@@ -1,47 +1,32 @@
 import type { WireStart } from "brokerkit/driver";
-import { protocolName, unavailable } from "../errors.ts";
-import { EARLIEST, LATEST, timestampOf } from "../mapping.ts";
-import type { Behaviour } from "../options.ts";
-import type { Answer, Args, Cluster, RequestName, TopicState } from "./cluster.ts";
+import { nextOf } from "../mapping.ts";
+import { protocolName, unavailable } from "./client-error.ts";
+import type { Cluster, TopicState } from "./cluster.ts";
+import { named } from "./error-names.ts";
+import type { MemberEpoch } from "./membership.ts";
+import type { Answer, Args, RequestName } from "./requests.ts";
+import { pause } from "./waiting.ts";
 
-export { EARLIEST, LATEST };
+/** Timestamps that ask for an offset: https://kafka.apache.org/protocol#The_Messages_ListOffsets */
+export const LATEST = -1n;
+export const EARLIEST = -2n;
 
 /** Offsets by partition. */
 export type Offsets = ReadonlyMap<number, bigint>;
 /** Offsets by topic and partition. */
 export type TopicOffsets = ReadonlyMap<string, Offsets>;
 
-/** Whose commits these are. Left out, they are an administrator's, which the coordinator takes while the group has no members. */
-export interface Committer {
-  readonly generation: number;
-  readonly memberId: string;
-  readonly instanceId: string | null;
-}
-
-const NOBODY: Committer = { generation: -1, memberId: "", instanceId: null };
+/** An administrator's commits, which the coordinator takes while the group has no members. */
+const NOBODY: MemberEpoch = { generation: -1, memberId: "", instanceId: null };
 /** Nothing was done: the coordinator is elected, reads what the group has stored, or is elsewhere by now. */
-const COMING: ReadonlySet<string> = new Set(["COORDINATOR_NOT_AVAILABLE", "COORDINATOR_LOAD_IN_PROGRESS", "NOT_COORDINATOR"]);
+const COMING = named("COORDINATOR_NOT_AVAILABLE COORDINATOR_LOAD_IN_PROGRESS NOT_COORDINATOR");
 const LOOK_MS = 100;
 
-/** What the protocol calls the isolation of readers. */
-export function isolationLevel({ isolation }: Pick<Behaviour, "isolation">): 0 | 1 {
-  return isolation === "read-committed" ? 1 : 0;
-}
+export type Isolation = "read-committed" | "read-uncommitted";
 
-/** Resolves after `ms`, or rejects with the signal's reason. */
-export function pause(cluster: Cluster, ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(signal.reason);
-    const abort = (): void => {
-      timer.cancel();
-      reject(signal.reason);
-    };
-    const timer = cluster.clock.timer(ms, () => {
-      signal.removeEventListener("abort", abort);
-      resolve();
-    });
-    signal.addEventListener("abort", abort, { once: true });
-  });
+/** What the protocol calls the isolation of readers. */
+export function isolationLevel({ isolation }: { readonly isolation: Isolation }): 0 | 1 {
+  return isolation === "read-committed" ? 1 : 0;
 }
 
 /** Asks a group's coordinator. While there is none yet, as in a new cluster or after a restart, it waits for it until the signal aborts. */
@@ -110,46 +95,85 @@ export async function bounds(
   return { first: first as Offsets, end: end as Offsets };
 }
 
-/** The offset to read first in each partition. */
-export async function startOffsets(
+/** Where a start lies in each partition. A partition that a position does not name begins at its first offset. */
+export async function offsetsOf(
   cluster: Cluster,
   topic: TopicState,
-  start: Exclude<WireStart, { kind: "position" }>,
+  start: WireStart,
   isolation: 0 | 1,
   signal: AbortSignal,
 ): Promise<Offsets> {
-  if (start.kind !== "time") return (await offsetsAt(cluster, topic, timestampOf(start), isolation, signal)) as Offsets;
+  if (start.kind === "position") return new Map(topic.partitions.map((_, partition) => [partition, nextOf(start.cut, partition)]));
+  if (start.kind === "earliest") return (await offsetsAt(cluster, topic, EARLIEST, isolation, signal)) as Offsets;
   // Asked for first: a record that is stored in between is found by its time, or is behind the end.
-  const end = await offsetsAt(cluster, topic, LATEST, isolation, signal);
-  const found = await offsetsAt(cluster, topic, timestampOf(start), isolation, signal);
-  return new Map([...end].map(([partition, latest]) => [partition, found.get(partition) ?? latest ?? 0n]));
+  const end = (await offsetsAt(cluster, topic, LATEST, isolation, signal)) as Offsets;
+  if (start.kind === "latest") return end;
+  const found = await offsetsAt(cluster, topic, BigInt(Math.max(0, Math.ceil(start.ms))), isolation, signal);
+  return new Map([...end].map(([partition, latest]) => [partition, found.get(partition) ?? latest]));
+}
+
+/** Where reading ends: the log's end as readers see it now, under read-committed the last stable offset, or `to` where that is before. */
+export async function endsOf(
+  cluster: Cluster,
+  topic: TopicState,
+  to: WireStart | undefined,
+  isolation: 0 | 1,
+  signal: AbortSignal,
+): Promise<Offsets> {
+  const [latest, bound] = await Promise.all([
+    offsetsAt(cluster, topic, LATEST, isolation, signal),
+    to === undefined ? undefined : offsetsOf(cluster, topic, to, isolation, signal),
+  ]);
+  return new Map(
+    [...latest].map(([partition, last = 0n]) => {
+      const limit = bound?.get(partition) ?? last;
+      return [partition, limit < last ? limit : last];
+    }),
+  );
+}
+
+/** What a group has committed of one partition. */
+export interface Commit {
+  readonly offset: bigint;
+  /** What the committer left beside it. */
+  readonly note: string | null | undefined;
 }
 
 /** What a group has committed, of these topics or of all. What is missing has no commit. Waits for transactions that commit offsets. */
-export async function committedOffsets(
+export async function commitsOf(
   cluster: Cluster,
   groupId: string,
   topics: readonly TopicState[] | undefined,
   signal: AbortSignal,
-): Promise<TopicOffsets> {
+): Promise<ReadonlyMap<string, ReadonlyMap<number, Commit>>> {
   const asked = topics?.map(({ name, partitions }) => ({ name, partitionIndexes: [...partitions.keys()] })) ?? null;
   const group = { groupId, memberId: null, memberEpoch: -1, topics: asked };
   const answer = await askCoordinator(cluster, groupId, "OffsetFetch", [[group], true], signal);
-  const found = new Map<string, Offsets>();
+  const found = new Map<string, ReadonlyMap<number, Commit>>();
   for (const { name, partitions } of answer.groups[0]?.topics ?? []) {
     const committed = partitions.filter(({ committedOffset }) => committedOffset >= 0n);
-    if (committed.length > 0) found.set(name, new Map(committed.map((one) => [one.partitionIndex, one.committedOffset])));
+    const commits = committed.map(({ partitionIndex, committedOffset, metadata }) => {
+      return [partitionIndex, { offset: committedOffset, note: metadata }] as const;
+    });
+    if (commits.length > 0) found.set(name, new Map(commits));
   }
   return found;
 }
 
-/** Commits all or nothing. Rejects where the committer is not, or no longer, who may do it. */
+/** The offsets of `commitsOf`. */
+export async function committedOffsets(...asked: Parameters<typeof commitsOf>): Promise<TopicOffsets> {
+  const commits = await commitsOf(...asked);
+  return new Map([...commits].map(([name, found]) => [name, new Map([...found].map(([partition, { offset }]) => [partition, offset]))]));
+}
+
+/** Commits all or nothing. Rejects where the committer is not, or no longer, who may do it. `noteOf`: what to leave beside an offset. */
 export async function commitOffsets(
   cluster: Cluster,
   groupId: string,
   offsets: TopicOffsets,
   signal: AbortSignal,
-  { generation, memberId, instanceId }: Committer = NOBODY,
+  { generation, memberId, instanceId }: MemberEpoch = NOBODY,
+  noteOf: (partition: number) => string | undefined = () => undefined,
 ): Promise<void> {
   const topics = [...offsets].map(([name, partitions]) => ({
     name,
@@ -157,7 +181,7 @@ export async function commitOffsets(
       partitionIndex,
       committedOffset,
       committedLeaderEpoch: -1,
-      committedMetadata: null,
+      committedMetadata: noteOf(partitionIndex) ?? null,
     })),
   }));
   await askCoordinator(cluster, groupId, "OffsetCommit", [groupId, generation, memberId, instanceId, topics], signal);

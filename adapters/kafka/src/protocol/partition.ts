@@ -1,7 +1,8 @@
 import { type LogShard, RecordBatch, type RecordDelivery } from "./batches.ts";
-import type { Client } from "./cluster.ts";
 import { Delays } from "./delays.ts";
 import type { FetchedPartition } from "./fetch.ts";
+import { Ranges } from "./ranges.ts";
+import type { Client } from "./requests.ts";
 
 /** What one answer brought of a partition. */
 interface Piece {
@@ -21,8 +22,6 @@ export class PartitionReader {
   readonly until: number;
   /** Everything before is given out, or not for this reader. */
   position: number;
-  /** The highest offset that was given out. */
-  given = -1;
   /** What to fetch next. */
   fetchAt: number;
   /** The leader's epoch of the last batch fetched, for the leader to notice that its log has another past (KIP-320). */
@@ -33,6 +32,8 @@ export class PartitionReader {
   paused = false;
   /** A request for it is under way. */
   busy = false;
+  /** Its turn among those that are asked for together: the higher, the later something of it came. */
+  fed = 0;
   /** It could not be fetched the last time. */
   down = false;
   /** Between the fetch position and the log's end there is nothing: what was stored there was compacted away. */
@@ -48,7 +49,7 @@ export class PartitionReader {
   constructor(
     client: Client,
     of: { readonly topic: string; readonly partition: number; readonly shard: LogShard },
-    reading: { readonly from: number; readonly until?: number; readonly isolation: 0 | 1 },
+    reading: { readonly from: number; readonly over?: Ranges | undefined; readonly until?: number; readonly isolation: 0 | 1 },
   ) {
     this.#client = client;
     this.topic = of.topic;
@@ -58,7 +59,7 @@ export class PartitionReader {
     this.fetchAt = reading.from;
     this.until = reading.until ?? Number.POSITIVE_INFINITY;
     this.#committedOnly = reading.isolation === 1;
-    this.delays = of.shard.inbox ? new Delays() : undefined;
+    this.delays = of.shard.inbox ? new Delays(reading.over ?? new Ranges()) : undefined;
   }
 
   /** The fetch position is where this reader ends. */
@@ -71,15 +72,22 @@ export class PartitionReader {
     return this.hollow && this.buffered === 0;
   }
 
-  add({ records, aborted }: FetchedPartition): void {
+  /** Nothing is taken from it now, until it goes on, or what it holds back is due. */
+  get held(): boolean {
+    return this.paused || this.delays?.full === true;
+  }
+
+  /** Returns whether that was anything. */
+  add({ records, aborted }: FetchedPartition): boolean {
     const batches = RecordBatch.split(records);
     const last = batches.at(-1);
-    if (last === undefined) return;
+    if (last === undefined) return false;
     this.hollow = false;
     this.fetchAt = last.last + 1;
     this.fetchedEpoch = last.epoch;
     for (const { bytes } of batches) this.buffered += bytes.length;
     this.#pieces.push({ batches, aborted: [...aborted].sort((a, b) => a.from - b.from), voided: new Set() });
+    return true;
   }
 
   /** What lies between is gone: goes on at this offset once what is fetched is given out. */
@@ -102,16 +110,13 @@ export class PartitionReader {
   /** The next record for the application, with `now` in epoch ms. Throws for what can't be read. */
   next(now: number): RecordDelivery | undefined {
     const { delays } = this;
-    if (delays === undefined) {
-      const record = this.#read();
-      if (record !== undefined) this.given = record.offset;
-      return record;
-    }
+    if (delays === undefined) return this.#read();
     let record = delays.take(now);
     while (record === undefined && !delays.full) {
       record = this.#read();
       if (record === undefined) break;
-      if (record.due > now) {
+      if (delays.over.has(record.offset)) record = undefined;
+      else if (record.due > now) {
         delays.hold(record);
         record = undefined;
       }

@@ -1,9 +1,11 @@
 import { driverError } from "brokerkit/driver";
-import { protocolName, unavailable } from "../errors.ts";
-import type { Compression } from "../mapping.ts";
-import { type Client, type Cluster, type Line, REQUEST_MS } from "./cluster.ts";
-import { pause } from "./offsets.ts";
-import { type BatchDraft, type Compressor, encodeBatch } from "./records.ts";
+import { protocolName, unavailable } from "./client-error.ts";
+import type { Cluster } from "./cluster.ts";
+import { named } from "./error-names.ts";
+import { type Line, REQUEST_MS } from "./line.ts";
+import { type BatchDraft, type Compression, type Compressor, encodeBatch } from "./records.ts";
+import type { Client, Connection } from "./requests.ts";
+import { bounded, pause } from "./waiting.ts";
 
 /** Records for one partition, sent together. */
 export interface Portion {
@@ -23,7 +25,6 @@ export type Verdict =
       readonly refused?: ReadonlyMap<number, string | null | undefined> | undefined;
     };
 
-type Connection = Parameters<Client["produceV11"]["api"]["async"]>[0];
 type Form = Client["produceV11"];
 type Answer = ReturnType<Form["parseResponse"]>;
 type PartitionAnswer = Answer["responses"][number]["partitionResponses"][number];
@@ -40,38 +41,15 @@ const SEQUENCES = 2 ** 31;
  * Answers of a leader that did not append the records: the sequence of its partition goes on as it was. A leader that had appended them and
  * stopped leading while it waited for its followers says NOT_LEADER_OR_FOLLOWER as well, but with an offset: see `judge`.
  */
-const REFUSED: ReadonlySet<string> = new Set([
-  "UNKNOWN_TOPIC_OR_PARTITION",
-  "LEADER_NOT_AVAILABLE",
-  "NOT_LEADER_OR_FOLLOWER",
-  "REPLICA_NOT_AVAILABLE",
-  "FENCED_LEADER_EPOCH",
-  "UNKNOWN_LEADER_EPOCH",
-  "NOT_ENOUGH_REPLICAS",
-  "MESSAGE_TOO_LARGE",
-  "RECORD_LIST_TOO_LARGE",
-  "CORRUPT_MESSAGE",
-  "INVALID_RECORD",
-  "INVALID_TIMESTAMP",
-  "INVALID_TOPIC_EXCEPTION",
-  "INVALID_REQUIRED_ACKS",
-  "UNSUPPORTED_FOR_MESSAGE_FORMAT",
-  "UNSUPPORTED_COMPRESSION_TYPE",
-  "POLICY_VIOLATION",
-  "TOPIC_AUTHORIZATION_FAILED",
-  "CLUSTER_AUTHORIZATION_FAILED",
-  "UNKNOWN_PRODUCER_ID",
-  "INVALID_PRODUCER_ID_MAPPING",
-  "INVALID_PRODUCER_EPOCH",
-  "PRODUCER_FENCED",
-]);
+const REFUSED = named(
+  `UNKNOWN_TOPIC_OR_PARTITION LEADER_NOT_AVAILABLE NOT_LEADER_OR_FOLLOWER REPLICA_NOT_AVAILABLE FENCED_LEADER_EPOCH
+   UNKNOWN_LEADER_EPOCH NOT_ENOUGH_REPLICAS MESSAGE_TOO_LARGE RECORD_LIST_TOO_LARGE CORRUPT_MESSAGE INVALID_RECORD INVALID_TIMESTAMP
+   INVALID_TOPIC_EXCEPTION INVALID_REQUIRED_ACKS UNSUPPORTED_FOR_MESSAGE_FORMAT UNSUPPORTED_COMPRESSION_TYPE POLICY_VIOLATION
+   TOPIC_AUTHORIZATION_FAILED CLUSTER_AUTHORIZATION_FAILED UNKNOWN_PRODUCER_ID INVALID_PRODUCER_ID_MAPPING INVALID_PRODUCER_EPOCH
+   PRODUCER_FENCED`,
+);
 /** Refused because of who sent them: only another producer id helps. */
-const DISOWNED: ReadonlySet<string> = new Set([
-  "UNKNOWN_PRODUCER_ID",
-  "INVALID_PRODUCER_ID_MAPPING",
-  "INVALID_PRODUCER_EPOCH",
-  "PRODUCER_FENCED",
-]);
+const DISOWNED = named("UNKNOWN_PRODUCER_ID INVALID_PRODUCER_ID_MAPPING INVALID_PRODUCER_EPOCH PRODUCER_FENCED");
 
 /**
  * An idempotent producer (KIP-98) that sends every record once. One call at a time, each ended by `settle`.
@@ -99,7 +77,11 @@ export class Producer {
   /** Gets an identity where there is none. Rejects with the raw error; nothing was sent then. */
   async begin(signal: AbortSignal): Promise<void> {
     if (this.#identity !== undefined) return;
-    const bound = AbortSignal.any([signal, AbortSignal.timeout(REQUEST_MS)]);
+    const late = (): unknown => driverError("TIMEOUT", `No server gave a producer id within ${REQUEST_MS} ms. Nothing was sent.`);
+    await bounded(this.#cluster.clock, REQUEST_MS, late, (bound) => this.#identify(bound), signal);
+  }
+
+  async #identify(bound: AbortSignal): Promise<void> {
     while (this.#identity === undefined) {
       try {
         const { producerId, producerEpoch } = await this.#cluster.ask("any", "InitProducerId", [null, 0, -1n, -1], bound);
@@ -115,26 +97,24 @@ export class Producer {
 
   /** Asks a leader once to store these portions, one of each partition at the most. Never rejects; one verdict for each. */
   async store(leader: number, portions: readonly Portion[], now: number, signal: AbortSignal): Promise<readonly Verdict[]> {
-    const late = new AbortController();
-    const timer = this.#cluster.clock.timer(REQUEST_MS, () => late.abort(unanswered(leader)));
     let written = false;
     let answer: Answer;
     try {
       const records = await Promise.all(portions.map((portion) => this.#encode(portion, now)));
-      const form = this.#form();
+      const form = this.#cluster.form("Produce");
       const send = (connection: Connection): Promise<Answer> => {
         if (!connection.isConnected()) throw unavailable(`The connection to the node ${leader} is about to be replaced.`);
         written = true;
         return request(connection, form, () => this.#frame(portions, records));
       };
       this.#line ??= this.#cluster.line();
-      answer = await this.#line.call(leader, send, [], AbortSignal.any([signal, late.signal]));
+      const line = this.#line;
+      const late = (): unknown => unanswered(leader);
+      answer = await bounded(this.#cluster.clock, REQUEST_MS, late, (bound) => line.call(leader, send, [], bound), signal);
     } catch (error) {
       const response = (error as { response?: Answer } | null)?.response;
       if (response === undefined) return this.#failed(portions, error, written);
       answer = response;
-    } finally {
-      timer.cancel();
     }
     return this.#judge(portions, answer);
   }
@@ -154,13 +134,6 @@ export class Producer {
 
   close(): void {
     this.#line?.close();
-  }
-
-  /** The form of the request that the server knows; all of them read alike here. */
-  #form(): Form {
-    const { client } = this.#cluster;
-    const asked = this.#cluster.request("Produce");
-    return ([client.produceV11, client.produceV10, client.produceV9].find(({ api }) => api.async === asked) ?? client.produceV9) as Form;
   }
 
   #encode({ topic, partition, batch }: Portion, now: number): Promise<Buffer> {

@@ -1,5 +1,20 @@
 import type { WireHeader, WireRecord } from "brokerkit/driver";
-import { DUE, FAILURES, ID, OLD_MS, PUBLISHED } from "../mapping.ts";
+
+export type Compression = "none" | "gzip" | "snappy" | "lz4" | "zstd";
+
+/** Headers that carry what Kafka's records have no field for. */
+export const ID = "brokerkit-id";
+/** Failures so far, decimal: inbox records only. */
+export const FAILURES = "brokerkit-failures";
+/** Not to be delivered before this time, epoch ms, decimal: inbox records only. */
+export const DUE = "brokerkit-due";
+/**
+ * When the message was first published, epoch ms, decimal. Set where that is long ago: the record's own time is the present then, or
+ * retention would take a dead letter away as soon as it is written.
+ */
+export const PUBLISHED = "brokerkit-published";
+/** Age from which `PUBLISHED` is used. */
+const OLD_MS = 60_000;
 
 /** Records of one partition that are stored together or not at all. Sizes are bytes, uncompressed. */
 export interface BatchDraft {

@@ -1,15 +1,21 @@
 import { createHash } from "node:crypto";
-import { driverError } from "brokerkit/driver";
-import { classify, protocolName, readable, unavailable } from "../errors.ts";
-import { type Answer, type Args, type Cluster, type Line, REQUEST_MS, type RequestName, until } from "./cluster.ts";
-import type { Assigned, MembershipEvents, MembershipRequest } from "./member.ts";
+import { driverError, type ErrorCode } from "brokerkit/driver";
+import { classify } from "../errors.ts";
+import { protocolName, readable, unavailable } from "./client-error.ts";
+import type { Cluster } from "./cluster.ts";
+import { named } from "./error-names.ts";
+import { type Line, REQUEST_MS } from "./line.ts";
+import { type Assigned, keyOf, type MembershipEvents, type MembershipRequest } from "./membership.ts";
+import type { Answer, Args, RequestName } from "./requests.ts";
+import { bounded, until } from "./waiting.ts";
 
 /** After these the same request may be answered: the coordinator is moving, loading or away. */
-const ELSEWHERE: ReadonlySet<string> = new Set([
-  "NOT_COORDINATOR",
-  "COORDINATOR_NOT_AVAILABLE",
-  "COORDINATOR_LOAD_IN_PROGRESS",
-  "REQUEST_TIMED_OUT",
+const ELSEWHERE = named("NOT_COORDINATOR COORDINATOR_NOT_AVAILABLE COORDINATOR_LOAD_IN_PROGRESS REQUEST_TIMED_OUT");
+/** What these mean to who would be a member. */
+const REFUSALS: ReadonlyMap<string, ErrorCode> = new Map([
+  ["GROUP_ID_NOT_FOUND", "INVALID_ARGUMENT"],
+  ["UNRELEASED_INSTANCE_ID", "INVALID_ARGUMENT"],
+  ["GROUP_MAX_SIZE_REACHED", "QUOTA_EXCEEDED"],
 ]);
 /** The longest pause before the coordinator is asked again. */
 const RETRY_MS = 250;
@@ -41,8 +47,6 @@ function numberIn(cluster: Cluster, members: string): { readonly number: number;
   return { number, free };
 }
 
-const keyOf = ({ topic, partition }: Assigned): string => `${topic}:${partition}`;
-
 /**
  * What members of both protocols share: which partitions are owned, and until when, and how the coordinator is asked. It ends ownership by
  * itself when the session can't be known to live any more, before the coordinator can give the partitions to another member.
@@ -59,9 +63,11 @@ export class Session {
   #loss: PromiseWithResolvers<void> = Promise.withResolvers();
   #timer = { cancel: (): void => {} };
   #until = Number.NEGATIVE_INFINITY;
-  #sessionMs: number;
   #joined = false;
+  readonly #first: PromiseWithResolvers<void> = Promise.withResolvers();
   readonly #number: { readonly number: number; free(): void };
+  /** How long the coordinator keeps a member that it does not hear of. */
+  sessionMs: number;
   /** The group instance id of KIP-345, for a static member. */
   readonly instanceId: string | null;
 
@@ -71,7 +77,7 @@ export class Session {
     this.#request = request;
     this.#events = request.events;
     this.#ended = ended;
-    this.#sessionMs = request.behaviour.sessionTimeoutMs;
+    this.sessionMs = request.behaviour.sessionTimeoutMs;
     const topics = createHash("sha256").update(request.topics.join()).digest("hex").slice(0, 12);
     this.#number = numberIn(cluster, `${request.groupId},${topics}`);
     const { instanceId } = request.behaviour;
@@ -85,17 +91,16 @@ export class Session {
 
   /** Runs a member until it calls back: it has joined. From then on failures are events. */
   async start(signal: AbortSignal, run: (joined: () => void) => Promise<void>): Promise<void> {
-    const first = Promise.withResolvers<void>();
     const joined = (): void => {
       this.#joined = true;
-      first.resolve();
+      this.#first.resolve();
     };
     run(joined).catch((error: unknown) => {
-      first.reject(error);
       this.fail(error);
+      this.#first.reject(error);
     });
     try {
-      await until(signal, first.promise);
+      await until(signal, this.#first.promise);
     } catch (error) {
       throw this.explain(error);
     }
@@ -103,14 +108,6 @@ export class Session {
 
   get over(): boolean {
     return this.#over.signal.aborted;
-  }
-
-  get sessionMs(): number {
-    return this.#sessionMs;
-  }
-
-  set sessionMs(ms: number) {
-    this.#sessionMs = ms;
   }
 
   /** Connections of their own, cut when the session is over. */
@@ -129,13 +126,13 @@ export class Session {
 
   /** The coordinator has answered a request sent at `sent` (monotonic): it keeps the session for that long from then on at least. */
   renew(sent: number): void {
-    const until = sent + this.#sessionMs;
+    const until = sent + this.sessionMs;
     if (this.over || until <= this.#until) return;
     this.#until = until;
     this.#timer.cancel();
     const { clock } = this.#cluster;
     this.#timer = clock.timer(until - clock.monotonic(), () => {
-      this.lose(`no heartbeat was answered for ${this.#sessionMs} ms, so the session is over`);
+      this.lose(`no heartbeat was answered for ${this.sessionMs} ms, so the session is over`);
     });
   }
 
@@ -183,25 +180,25 @@ export class Session {
 
   /** One attempt, within `ms`. Rejects with the raw error; after an outage the coordinator is looked for anew by the next one. */
   async ask<N extends RequestName>(line: Line, name: N, args: Args<N>, ms: number = this.patienceMs): Promise<Answer<N>> {
-    const bound = new AbortController();
-    const { groupId } = this.#request;
-    const timer = this.#cluster.clock.timer(ms, () => {
-      bound.abort(unavailable(`The coordinator of the group "${groupId}" did not answer a ${name} request within ${ms} ms.`));
-    });
-    const signal = AbortSignal.any([bound.signal, this.#over.signal]);
     try {
-      return await line.ask(await this.#cluster.coordinator(groupId, signal), name, args, signal);
+      return await this.#ask(line, name, args, ms, this.#over.signal);
     } catch (error) {
-      if (isOutage(error)) this.#cluster.coordinatorMoved(groupId);
+      if (isOutage(error)) this.#cluster.coordinatorMoved(this.#request.groupId);
       throw error;
-    } finally {
-      timer.cancel();
     }
+  }
+
+  #ask<N extends RequestName>(line: Line, name: N, args: Args<N>, ms: number, over?: AbortSignal): Promise<Answer<N>> {
+    const { groupId } = this.#request;
+    const late = (): unknown => unavailable(`The coordinator of the group "${groupId}" did not answer a ${name} request within ${ms} ms.`);
+    const ask = async (signal: AbortSignal): Promise<Answer<N>> =>
+      line.ask(await this.#cluster.coordinator(groupId, signal), name, args, signal);
+    return bounded(this.#cluster.clock, ms, late, ask, over);
   }
 
   /** How long an answer that comes at once is waited for: several attempts fit into a session. */
   get patienceMs(): number {
-    return Math.min(REQUEST_MS, this.#sessionMs / 3);
+    return Math.min(REQUEST_MS, this.sessionMs / 3);
   }
 
   /** Before another attempt. */
@@ -209,10 +206,14 @@ export class Session {
     return Math.min(RETRY_MS, this.#request.behaviour.heartbeatMs);
   }
 
+  /** The coordinator, or the way to it, is gone for a moment. */
+  passes(error: unknown): boolean {
+    return !this.over && !this.#cluster.closed && isOutage(error);
+  }
+
   /** Whether another attempt may go better: while joining for the first time, links are the caller's to mend. */
   mends(error: unknown): boolean {
-    if (this.over || this.#cluster.closed || !isOutage(error)) return false;
-    return this.#joined || this.#owned.size > 0 || protocolName(error) !== undefined;
+    return this.passes(error) && (this.#joined || this.#owned.size > 0 || protocolName(error) !== undefined);
   }
 
   /** Resolves after `ms`, or when cancelled, or when the session is over. */
@@ -234,49 +235,26 @@ export class Session {
   fail(error: unknown): void {
     if (this.over) return;
     const explained = this.explain(error);
+    // Before anything is cut: what hangs on a line that closes only says that it was closed.
+    this.#first.reject(explained);
     this.lose(explained instanceof Error ? explained.message : String(explained));
     this.close(explained);
     if (this.#joined) this.#events.failed(explained);
   }
 
-  /** The error as it is, or what to do about it where the protocol's own word is too short. */
+  /** The error as an application should see it: where the group refuses the member, which group and what to do. */
   explain(error: unknown): unknown {
     if (error instanceof Error && "driverCode" in error) return error;
     const cause = readable(error);
-    const { groupId, behaviour } = this.#request;
-    switch (protocolName(cause)) {
-      case "INCONSISTENT_GROUP_PROTOCOL":
-      case "GROUP_ID_NOT_FOUND":
-        return driverError(
-          "INVALID_ARGUMENT",
-          `The group "${groupId}" has members that share out its partitions by another protocol than ${behaviour.groupProtocol === "classic" ? `"${PROTOCOL}"` : "KIP-848"}. ` +
-            "Stop them, let them use it, or choose another group.",
-          { cause },
-        );
-      case "FENCED_INSTANCE_ID":
-      case "UNRELEASED_INSTANCE_ID":
-        return driverError(
-          "INVALID_ARGUMENT",
-          `Another member of the group "${groupId}" has the same instance id "${this.instanceId}". ` +
-            "Give each process an instanceId of its own.",
-          { cause },
-        );
-      case "INVALID_SESSION_TIMEOUT":
-        return driverError(
-          "INVALID_ARGUMENT",
-          `The cluster does not allow sessionTimeoutMs ${behaviour.sessionTimeoutMs}; ` +
-            "its bounds are group.min.session.timeout.ms and group.max.session.timeout.ms.",
-          { cause },
-        );
-      case "UNSUPPORTED_VERSION":
-        return driverError("UNSUPPORTED", NO_KIP_848, { cause });
-      case "GROUP_MAX_SIZE_REACHED":
-        return driverError("QUOTA_EXCEEDED", `The group "${groupId}" has as many members as the cluster allows (group.max.size).`, {
-          cause,
-        });
-      default:
-        return cause;
-    }
+    const name = protocolName(cause);
+    if (name === undefined) return cause;
+    if (name === "UNSUPPORTED_VERSION") return driverError("UNSUPPORTED", NO_KIP_848, { cause });
+    const { code, retryable } = classify(cause);
+    const own = REFUSALS.get(name) ?? (retryable ? undefined : code);
+    const as = this.instanceId === null ? "" : `, instance "${this.instanceId}"`;
+    return own === undefined
+      ? cause
+      : driverError(own, `The group "${this.#request.groupId}"${as}: ${(cause as Error).message}`, { cause });
   }
 
   /** Ends everything that waits. From here on no event is called. */
@@ -292,15 +270,11 @@ export class Session {
   /** Says goodbye, on a connection of its own: the others may be stuck, or closed already. */
   async farewell<N extends RequestName>(name: N, args: Args<N>): Promise<void> {
     const line = this.#cluster.line();
-    const bound = new AbortController();
-    const { clock } = this.#cluster;
-    const timer = clock.timer(LEAVE_MS, () => bound.abort(unavailable("The group's coordinator did not answer in time.")));
     try {
-      await line.ask(await this.#cluster.coordinator(this.#request.groupId, bound.signal), name, args, bound.signal);
+      await this.#ask(line, name, args, LEAVE_MS);
     } catch {
       // It is not needed then: the session runs out by itself.
     } finally {
-      timer.cancel();
       line.close();
     }
   }

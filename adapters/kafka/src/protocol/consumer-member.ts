@@ -1,8 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { driverError } from "brokerkit/driver";
-import { protocolName, unavailable } from "../errors.ts";
-import { type Answer, type Args, type Cluster, type Line, METADATA_MS } from "./cluster.ts";
-import type { Assigned, MemberEpoch, Membership, MembershipRequest } from "./member.ts";
+import { protocolName, unavailable } from "./client-error.ts";
+import { type Cluster, METADATA_MS } from "./cluster.ts";
+import type { Line } from "./line.ts";
+import type { Assigned, MemberEpoch, Membership, MembershipRequest } from "./membership.ts";
+import type { Answer, Args } from "./requests.ts";
 import { NO_KIP_848, Session } from "./session.ts";
 
 interface ByTopicId {
@@ -22,7 +24,7 @@ const SESSION_TIMEOUT = "consumer.session.timeout.ms";
  * A member by ConsumerGroupHeartbeat (KIP-848): the coordinator assigns, and every heartbeat says what this member has and hears what it
  * should have. A partition moves once its owner's heartbeat leaves it out.
  */
-export class ConsumerGroupMember implements Membership {
+export class ConsumerMember implements Membership {
   readonly #cluster: Cluster;
   readonly #request: MembershipRequest;
   readonly #session: Session;

@@ -1,46 +1,8 @@
-import { protocolName } from "../errors.ts";
-import { type Answer, type Cluster, METADATA_MS, type TopicState } from "./cluster.ts";
-import { askCoordinator, committedOffsets, EARLIEST, offsetsAt, pause } from "./offsets.ts";
-
-const LOOK_MS = 20;
-
-/** Resolves to what these names are, once `settled` agrees: servers learn of topics that come and go one after the other. */
-export async function topicsOnce(
-  cluster: Cluster,
-  names: readonly string[],
-  settled: (state: TopicState | undefined) => boolean,
-  signal: AbortSignal,
-): Promise<void> {
-  for (let wait = LOOK_MS; ; wait = Math.min(wait * 2, METADATA_MS)) {
-    const states = await cluster.topics(names, signal, 0);
-    if ([...states.values()].every(settled)) return;
-    await pause(cluster, wait, signal);
-  }
-}
-
-/** What a leader answers that is one in name only so far. */
-const BECOMING: ReadonlySet<string> = new Set(["NOT_LEADER_OR_FOLLOWER", "UNKNOWN_TOPIC_OR_PARTITION", "LEADER_NOT_AVAILABLE"]);
-
-/** Resolves to a topic that was just made when each of its partitions has a leader that leads. */
-export async function topicLed(cluster: Cluster, name: string, signal: AbortSignal): Promise<TopicState> {
-  for (;;) {
-    const state = (await cluster.topics([name], signal, 0)).get(name);
-    if (state !== undefined && state.partitions.length > 0 && (await leads(cluster, state, signal))) return state;
-    await pause(cluster, LOOK_MS, signal);
-  }
-}
-
-async function leads(cluster: Cluster, state: TopicState, signal: AbortSignal): Promise<boolean> {
-  if (state.partitions.some(({ leader }) => leader < 0)) return false;
-  try {
-    await offsetsAt(cluster, state, EARLIEST, 0, signal);
-  } catch (error) {
-    if (signal.aborted) throw error;
-    // Who may create a topic need not be allowed to look into it.
-    return !BECOMING.has(protocolName(error) ?? "");
-  }
-  return true;
-}
+import { groupIdOf } from "../mapping.ts";
+import { protocolName } from "./client-error.ts";
+import type { Cluster, TopicState } from "./cluster.ts";
+import { askCoordinator, committedOffsets } from "./offsets.ts";
+import type { Answer } from "./requests.ts";
 
 /** Who is in a group, as its coordinator names them: client and host. Both protocols' groups are asked for. */
 export async function membersOf(cluster: Cluster, groupId: string, signal: AbortSignal): Promise<readonly string[]> {
@@ -58,16 +20,14 @@ export async function membersOf(cluster: Cluster, groupId: string, signal: Abort
   }
 }
 
-/** The groups whose names fit, by the node that coordinates them. */
-export async function groupsLike(
-  cluster: Cluster,
-  fits: (groupId: string) => boolean,
-  signal: AbortSignal,
-): Promise<ReadonlyMap<number, readonly string[]>> {
+/** The groups that may be a topic's, by their names and by the node that coordinates them. */
+export async function namesIn(cluster: Cluster, topic: string, signal: AbortSignal): Promise<ReadonlyMap<number, readonly string[]>> {
+  const prefix = groupIdOf(topic, "");
   const listed = await Promise.all(
     cluster.nodes.map(async (node) => {
       const { groups } = await cluster.ask(node, "ListGroups", [[], []], signal);
-      return [node, groups.map(({ groupId }) => groupId).filter(fits)] as const;
+      const names = groups.map(({ groupId }) => groupId);
+      return [node, names.filter((id) => id.startsWith(prefix) && /^[A-Za-z0-9_-]+$/.test(id.slice(prefix.length)))] as const;
     }),
   );
   return new Map(listed);

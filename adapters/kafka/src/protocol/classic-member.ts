@@ -1,7 +1,9 @@
-import { protocolName, unavailable } from "../errors.ts";
 import { assign, type Claimant } from "./assignor.ts";
-import { type Answer, type Cluster, type Line, METADATA_MS } from "./cluster.ts";
-import type { Assigned, MemberEpoch, Membership, MembershipRequest } from "./member.ts";
+import { protocolName, unavailable } from "./client-error.ts";
+import { type Cluster, METADATA_MS } from "./cluster.ts";
+import type { Line } from "./line.ts";
+import type { Assigned, MemberEpoch, Membership, MembershipRequest } from "./membership.ts";
+import type { Answer } from "./requests.ts";
 import { PROTOCOL, Session } from "./session.ts";
 
 const TYPE = "consumer";
@@ -144,6 +146,8 @@ export class ClassicMember implements Membership {
     this.#leading = joined.leader === memberId;
     this.#beating ??= this.#beat();
     const shares = await this.#shares(joined);
+    // Ownership ended meanwhile: what this generation would give could be neither kept alive nor committed.
+    if (this.#generation !== generationId) throw unavailable(`The session ended while the group "${groupId}" agreed.`);
     const sent = clock.monotonic();
     const args = [groupId, generationId, memberId, instanceId, TYPE, PROTOCOL, shares] as const;
     const { assignment } = await this.#session.ask(this.#joins, "SyncGroup", [...args], ms);
@@ -232,7 +236,8 @@ export class ClassicMember implements Membership {
         this.#session.lose("the group does not know this member any more");
         return heartbeatMs;
       default:
-        if (!this.#session.mends(error)) this.#session.fail(error);
+        // One that goes astray while joining says little: the requests that join tell whether that goes on.
+        if (!this.#session.passes(error)) this.#session.fail(error);
         return this.#session.retryMs;
     }
   }
