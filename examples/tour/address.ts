@@ -1,14 +1,19 @@
 // Where the backend is: the URL that the tour was given, and the URLs that it makes of it.
 import { type Broker, connect, isBrokerError } from "brokerkit";
 
-/** What a dead worker held comes again after its lease; a tour does not want to wait for a long one. */
+/** What a dead worker held comes again after its lease, or its session; a tour does not want to wait for a long one. */
 const LEASE_MS = 2_000;
+/** Servers rarely allow less by default. */
+const SESSION_MS = 6_000;
 
-/** The same backend with a lease of a few seconds, where it has a longer one and takes the usual option. */
+/** The same backend with a lease or a session of a few seconds, where it has a longer one and takes the usual option. */
 export async function withShortLease(url: string, broker: Broker, prefix: string): Promise<{ broker: Broker; url: string } | undefined> {
   const { delivery, lease } = broker.capabilities;
-  if (delivery.group !== "at-least-once" || lease.ms <= LEASE_MS || /[?&]leaseMs=/.test(url)) return undefined;
-  const shorter = `${url}${url.includes("?") ? "&" : "?"}leaseMs=${LEASE_MS}`;
+  if (delivery.group !== "at-least-once" || (lease.ms > 0 && lease.ms <= LEASE_MS) || /[?&](lease|sessionTimeout)Ms=/.test(url)) {
+    return undefined;
+  }
+  const option = lease.ms > 0 ? `leaseMs=${LEASE_MS}` : `sessionTimeoutMs=${SESSION_MS}`;
+  const shorter = `${url}${url.includes("?") ? "&" : "?"}${option}`;
   try {
     const again = await connect(shorter, { prefix });
     await broker.close();

@@ -22,7 +22,7 @@ export interface KafkaOptions {
   groupProtocol?: "classic" | "consumer" | undefined;
   /** Static membership (KIP-345): begins each member's `group.instance.id`. Unique for each process, the same after its restart. */
   instanceId?: string | undefined;
-  /** How long a member that is not heard of keeps its partitions, ms, within the server's bounds. Default 10,000. */
+  /** How long a member that is not heard of keeps its partitions, ms, within the server's bounds. Default 20,000. */
   sessionTimeoutMs?: number | undefined;
   /** How often a member is heard of, ms; at most half of `sessionTimeoutMs`. Default a tenth of it, at most 3,000. */
   heartbeatMs?: number | undefined;
@@ -87,7 +87,7 @@ const FILES = ["ca", "cert", "key"];
 const WITH_PASSWORD = ["plain", "scram-sha-256", "scram-sha-512"];
 const MECHANISMS = [...WITH_PASSWORD, "oauthbearer"];
 const PORT = 9_092;
-const DEFAULT_SESSION_MS = 10_000;
+const DEFAULT_SESSION_MS = 20_000;
 
 export function invalid(text: string): Error {
   return driverError("INVALID_ARGUMENT", text);

@@ -95,8 +95,8 @@ describe("options", () => {
       compression: "none",
       groupProtocol: "classic",
       instanceId: undefined,
-      sessionTimeoutMs: 10_000,
-      heartbeatMs: 1_000,
+      sessionTimeoutMs: 20_000,
+      heartbeatMs: 2_000,
       rebalanceTimeoutMs: 60_000,
       isolation: "read-committed",
     });
