@@ -83,6 +83,6 @@ test("unknown adapters and options end with a usage", async () => {
   for (const argv of [["nowhere"], ["memory", "--rounds", "none"], ["memory", "--fast"], []]) {
     const said: string[] = [];
     expect(await runCommand(argv, { ...quiet, log: (text) => said.push(text) })).toBe(2);
-    expect(said.join()).toContain("Adapters: memory, redis");
+    expect(said.join()).toMatch(/Adapters: .*memory, .*redis/);
   }
 });
