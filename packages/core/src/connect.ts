@@ -13,6 +13,8 @@ import { parseUrl } from "./url.ts";
 /** The version of the adapter interface that this package speaks. */
 const SPI = 1;
 
+// Of several forms the compiler explains mistakes by the last: below that is the URL, which most people give.
+
 /** Options beside an adapter: what it is known to lack can't be required of it. */
 type Requiring<F extends Features> = Options & { requires?: readonly FeaturesOf<NoInfer<F>>[] | undefined };
 
@@ -21,11 +23,11 @@ type Requiring<F extends Features> = Options & { requires?: readonly FeaturesOf<
  * `requires` lists the features the application needs; it is checked now and is the broker's type. Rejects `INVALID_ARGUMENT`,
  * `ADAPTER_MISSING` (with the line that installs it), `UNSUPPORTED`, `UNAVAILABLE`, `UNAUTHENTICATED`, `FORBIDDEN`, `TIMEOUT`.
  */
+export function connect<F extends Features>(adapter: Adapter<F>, o?: Requiring<F>): Promise<Broker<FeaturesOf<F>>>;
 export function connect<const R extends readonly Feature[] = readonly Feature[]>(
   url: string,
   o?: Options & { requires?: R | undefined },
 ): Promise<Broker<R[number]>>;
-export function connect<F extends Features>(adapter: Adapter<F>, o?: Requiring<F>): Promise<Broker<FeaturesOf<F>>>;
 export async function connect(target: string | Adapter, o: Options & { requires?: readonly Feature[] | undefined } = {}): Promise<Broker> {
   const broker = makeBroker("connect", target, o);
   try {
@@ -40,11 +42,11 @@ export async function connect(target: string | Adapter, o: Options & { requires?
  * Makes a broker without I/O; it connects on first use, or by `broker.connect()`. Throws `INVALID_ARGUMENT` for what is wrong with the
  * URL or the options; everything else is told at the first use.
  */
+export function createBroker<F extends Features>(adapter: Adapter<F>, o?: Requiring<F>): Broker<FeaturesOf<F>>;
 export function createBroker<const R extends readonly Feature[] = readonly Feature[]>(
   url: string,
   o?: Options & { requires?: R | undefined },
 ): Broker<R[number]>;
-export function createBroker<F extends Features>(adapter: Adapter<F>, o?: Requiring<F>): Broker<FeaturesOf<F>>;
 export function createBroker(target: string | Adapter, o: Options & { requires?: readonly Feature[] | undefined } = {}): Broker {
   return makeBroker("createBroker", target, o);
 }

@@ -148,11 +148,22 @@ function textOf(error: unknown): string {
   const told = first instanceof Error && error.message === "" ? first.message : error.message;
   // Adapters that say their name themselves say it once.
   const text = told.replace(/^\[[a-z][a-z0-9+.-]*\] /, "").replace(/\.$/, "");
-  const { code, address, port, hostname } = (first ?? error) as { [K in "code" | "address" | "port" | "hostname"]?: unknown };
+  const { code, address, port, hostname } = refusalIn(first ?? error);
   const host = String(address).includes(":") ? `[${address}]` : address;
   if (code === "ECONNREFUSED") return `${text}. Is the server running${address === undefined ? "" : ` at ${host}:${port}`}?`;
   if (code === "ENOTFOUND") return `${text}. Is the host${hostname === undefined ? "" : ` "${hostname}"`} spelt correctly?`;
   return told.endsWith(".") ? `${text}.` : text;
+}
+
+type Refusal = { readonly [K in "code" | "address" | "port" | "hostname"]?: unknown };
+
+/** The system's own error, which clients wrap in theirs. */
+function refusalIn(error: unknown): Refusal {
+  for (let one: unknown = error, depth = 0; one instanceof Error && depth < 4; one = one.cause, depth++) {
+    const refusal = one as Error & Refusal;
+    if (refusal.code === "ECONNREFUSED" || refusal.code === "ENOTFOUND") return refusal;
+  }
+  return {};
 }
 
 const RETRYABLE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["UNAVAILABLE", "TIMEOUT"]);

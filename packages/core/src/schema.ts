@@ -6,6 +6,15 @@ export interface SchemaIssue {
   readonly path?: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }> | undefined;
 }
 
+/** The first few issues, each with where in the payload it is: `user.name: Invalid input`. */
+export function issuesText(issues: readonly SchemaIssue[]): string {
+  const said = issues.slice(0, 3).map(({ message, path = [] }) => {
+    const at = path.map((part) => String(typeof part === "object" ? part.key : part)).join(".");
+    return at === "" ? message : `${at}: ${message}`;
+  });
+  return said.length === 0 ? "no reason given" : said.join("; ");
+}
+
 export type SchemaResult<Output> = { readonly value: Output; readonly issues?: undefined } | { readonly issues: readonly SchemaIssue[] };
 
 /** Any Standard Schema: zod, valibot, arktype and others implement it. */

@@ -341,3 +341,16 @@ test("what is handed back goes in the order it came", async () => {
   await closed;
   expect(side().nacked).toEqual(["a.1", "a.2", "a.3"]);
 });
+
+test("closing while the backend is down does not wait for it", async () => {
+  const { topic, broker, clock, side } = await setUp({ connect: (attempt) => attempt === 1 });
+  await topic.subscribe({ group: "g" }, () => {});
+  side().break(driverError("UNAVAILABLE", "cut"));
+  await clock.advance(30_000);
+  let closed = false;
+  void broker.close({ deadlineMs: 20_000 }).then(() => {
+    closed = true;
+  });
+  await clock.advance(100);
+  expect(closed).toBe(true);
+});

@@ -37,6 +37,7 @@ export class LogSession implements Session {
   readonly #client: LogClient;
   readonly #workload: Workload;
   readonly #style: LogStyle;
+  readonly #made = new Set<string>();
   #topic = "";
 
   constructor(client: LogClient, workload: Workload, style: LogStyle) {
@@ -60,7 +61,12 @@ export class LogSession implements Session {
   }
 
   async create(): Promise<void> {
-    for (const topic of this.#all) await this.#client.create(topic);
+    for (const topic of this.#all) await this.#make(topic);
+  }
+
+  async #make(topic: string): Promise<void> {
+    await this.#client.create(topic);
+    this.#made.add(topic);
   }
 
   publish(messages: Messages, first: number, count: number): Promise<void> {
@@ -70,8 +76,11 @@ export class LogSession implements Session {
     return windowed(first, count, window, step, (index, size) => this.#client.add(this.#topicOf(index), messages, index, size));
   }
 
-  send(messages: Messages, first: number, count: number): Promise<void> {
-    return this.#client.add(this.#topicOf(first), messages, first, count);
+  async send(messages: Messages, first: number, count: number): Promise<void> {
+    const topic = this.#topicOf(first);
+    // A cold start has made none, and brokerkit makes its own too.
+    if (!this.#made.has(topic)) await this.#make(topic);
+    await this.#client.add(topic, messages, first, count);
   }
 
   consume(account: Account): Promise<Consumer> {
@@ -84,7 +93,10 @@ export class LogSession implements Session {
   }
 
   async remove(): Promise<void> {
-    for (const topic of this.#all) await this.#client.remove(topic);
+    for (const topic of this.#all) {
+      await this.#client.remove(topic);
+      this.#made.delete(topic);
+    }
   }
 
   close(): Promise<void> {

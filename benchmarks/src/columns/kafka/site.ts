@@ -8,7 +8,7 @@ export const NATIVE_TOPIC = "native";
 
 export const sites: readonly SiteRecipe[] = [
   {
-    name: "one node",
+    name: "one-node",
     durability: `page cache: acks=all on one node, ${PARTITIONS} partitions (the server leaves fsync to the system)`,
     async start(folder) {
       if (harness.broker === undefined) throw new Error("the harness of this adapter says no way to start a server");

@@ -1,14 +1,13 @@
 import type { BoundTopic } from "../definition.ts";
 import { BrokerError } from "../errors.ts";
-import type { SchemaResult } from "../schema.ts";
+import { issuesText, type SchemaResult } from "../schema.ts";
 
 /** Throws `INVALID_PAYLOAD` for what the schema refuses. */
 export function checkVerdict(topic: BoundTopic, verdict: SchemaResult<unknown> | undefined): void {
   if (verdict?.issues === undefined) return;
-  const said = verdict.issues.slice(0, 3).map((issue) => issue.message);
   throw new BrokerError(
     "INVALID_PAYLOAD",
-    `The payload does not fit the schema of "${topic.name}": ${said.join("; ")}. Nothing was sent.`,
+    `The payload does not fit the schema of "${topic.name}": ${issuesText(verdict.issues)}. Nothing was sent.`,
     {
       details: { issues: verdict.issues },
       topic: topic.name,

@@ -1,6 +1,6 @@
 import type { BoundTopic } from "../definition.ts";
 import { BrokerError } from "../errors.ts";
-import type { SchemaIssue } from "../schema.ts";
+import { issuesText, type SchemaIssue } from "../schema.ts";
 
 /** A body that no handler can be given. */
 export class Undecodable {
@@ -37,7 +37,6 @@ export function decodePayload(topic: BoundTopic, body: Uint8Array | null): unkno
 }
 
 function misfit(topic: BoundTopic, issues: readonly SchemaIssue[]): Undecodable {
-  const said = issues.slice(0, 3).map((issue) => issue.message);
-  const text = `A message of "${topic.name}" does not fit its schema: ${said.join("; ")}`;
+  const text = `A message of "${topic.name}" does not fit its schema: ${issuesText(issues)}`;
   return new Undecodable("schema", new BrokerError("INVALID_PAYLOAD", text, { details: { issues }, topic: topic.name }));
 }

@@ -2,7 +2,7 @@ import type { Clock } from "../driver/adapter.ts";
 import type { Subscription, SubscriptionEvents } from "../driver/driver.ts";
 import type { Cut, Place, ShardId, WireDelivery, WireStart } from "../driver/wire.ts";
 import { BrokerError, fromDriver } from "../errors.ts";
-import { timeoutSignal } from "../primitives/abort.ts";
+import { timeoutSignal, unlessAborted } from "../primitives/abort.ts";
 import { settleBy } from "../primitives/race.ts";
 import { sleep } from "../primitives/sleep.ts";
 import type { Connection } from "./connection.ts";
@@ -87,7 +87,9 @@ export class Feed {
 
   async #subscribe(from: WireStart): Promise<Subscription> {
     const { connection, topic, group, credit, events, clock } = this.#wiring;
-    await connection.ready();
+    const ready = connection.ready();
+    // Whoever stops it does not wait until a server is back.
+    if (ready !== undefined) await unlessAborted(this.#stopping.signal, ready);
     const bound = timeoutSignal(clock, SUBSCRIBE_MS, this.#stopping.signal);
     try {
       const subscription = await connection.driver.subscribe({ topic, group, from, credit, events }, bound.signal);

@@ -32,3 +32,16 @@ export function timeoutSignal(clock: Clock, ms: number, parent?: AbortSignal): B
   };
   return { signal: controller.signal, done };
 }
+
+/** The work's outcome, or the signal's reason as a rejection once it aborts; the work itself goes on. */
+export async function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  signal.throwIfAborted();
+  const { promise, reject } = Promise.withResolvers<never>();
+  const stop = (): void => reject(signal.reason);
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+}

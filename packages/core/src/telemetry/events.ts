@@ -72,6 +72,7 @@ const LOUD: Readonly<Partial<Record<BrokerEvent["type"], keyof Logger>>> = {
   reconnecting: "warn",
   reconnected: "info",
   "data-loss": "error",
+  failed: "warn",
   dropped: "error",
   "copy-failed": "error",
   "dead-letter": "warn",

@@ -1,7 +1,7 @@
 import { resolveCodec } from "../codec/codec.ts";
 import type { TopicDefinition } from "../definition.ts";
 import { BrokerError, invalidArgument } from "../errors.ts";
-import type { Out, Schema } from "../schema.ts";
+import { issuesText, type Out, type Schema } from "../schema.ts";
 
 /** Throws `INVALID_ARGUMENT` unless `topic` is a definition: a name alone has no schema to make or read messages by. */
 export function checkDefined(where: string, topic: TopicDefinition): void {
@@ -36,14 +36,10 @@ function validate(topic: TopicDefinition, value: unknown): unknown {
     );
   }
   if (verdict.issues === undefined) return verdict.value;
-  throw new BrokerError(
-    "INVALID_PAYLOAD",
-    `The schema of "${topic.name}" refuses the payload: ${verdict.issues[0]?.message ?? "no reason given"}.`,
-    {
-      details: { issues: verdict.issues },
-      topic: topic.name,
-    },
-  );
+  throw new BrokerError("INVALID_PAYLOAD", `The schema of "${topic.name}" refuses the payload: ${issuesText(verdict.issues)}.`, {
+    details: { issues: verdict.issues },
+    topic: topic.name,
+  });
 }
 
 function decodeBody(topic: TopicDefinition, body: Uint8Array): unknown {
