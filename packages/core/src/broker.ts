@@ -20,6 +20,7 @@ import {
   type Interceptor,
   type Options,
 } from "./options.ts";
+import { partitioned } from "./ordering/partitions/driver.ts";
 import { timeoutSignal } from "./primitives/abort.ts";
 import { systemClock } from "./primitives/clock.ts";
 import { Keepalive } from "./primitives/keepalive.ts";
@@ -66,7 +67,7 @@ export class BrokerHandle implements Broker {
     this.#clock = clock;
     const keepalive = new Keepalive();
     const telemetry = new Telemetry(() => this.#name, options.logger);
-    this.#connection = new Connection(source.name, source.load, clock, keepalive, {
+    this.#connection = new Connection(source.name, async () => partitioned(await source.load()), clock, keepalive, {
       opened: (adapter, capabilities) => this.#opened(adapter, capabilities),
       narrowed: (before, after) => firstNarrowing(before, after),
       down: (error, attempt) => {
@@ -81,7 +82,7 @@ export class BrokerHandle implements Broker {
         for (const subscription of this.#subscriptions) void subscription.die(error);
       },
     });
-    this.#wiring = new Wiring(() => this.#name, this.#connection, { clock, keepalive, telemetry }, options, {
+    this.#wiring = new Wiring(() => this.#name, this.#connection, { clock, keepalive, telemetry }, options, requires, {
       opened: (subscription) => void this.#subscriptions.add(subscription),
       closed: (subscription) => void this.#subscriptions.delete(subscription),
       closing: () => this.#closing !== undefined,
@@ -238,6 +239,7 @@ class Wiring implements TopicWiring, SubscriptionHost {
   readonly clock: Clock;
   readonly telemetry: Telemetry;
   readonly options: Options;
+  readonly requires: readonly Feature[];
   readonly interceptors: readonly Interceptor[];
   readonly keepalive: Keepalive;
   readonly provisioning: Provisioning;
@@ -253,6 +255,7 @@ class Wiring implements TopicWiring, SubscriptionHost {
     connection: Connection,
     tools: { readonly clock: Clock; readonly keepalive: Keepalive; readonly telemetry: Telemetry },
     options: Options,
+    requires: readonly Feature[],
     events: WiringEvents,
   ) {
     this.#name = name;
@@ -261,6 +264,7 @@ class Wiring implements TopicWiring, SubscriptionHost {
     this.keepalive = tools.keepalive;
     this.telemetry = tools.telemetry;
     this.options = options;
+    this.requires = requires;
     this.interceptors = options.use ?? [];
     this.opened = events.opened;
     this.closed = events.closed;

@@ -25,7 +25,7 @@ export interface Supplied {
   readonly deadLetterList: Supply;
   /** Sending dead letters back to the group that failed. */
   readonly redrive: Supply;
-  /** One key at a time: among all members (native) or within one process (portable). */
+  /** One key at a time: by the backend (native), or by the portable layer, within one process or (topics with `partitions`) among all members. */
   readonly keyOrder: Supply;
   /** More time for a delivery: the backend's lease and the handler's limit (native), or the limit alone where there is no lease. */
   readonly extend: Supply;
@@ -37,4 +37,13 @@ export interface Supplied {
  */
 export interface EffectiveCapabilities extends Capabilities {
   readonly supply: Supplied;
+}
+
+/** Most partitions that core makes of one topic: each is a topic of the backend's. */
+export const MOST_PARTITIONS = 256;
+
+/** A backend's record with the partitions that core makes of its registers; the record itself where it has none. */
+export function withPartitions(native: Capabilities): Capabilities {
+  if (!native.coordination) return native;
+  return { ...native, keyOrder: "members", topics: { ...native.topics, partitions: MOST_PARTITIONS } };
 }

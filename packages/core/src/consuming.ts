@@ -4,7 +4,7 @@ import { checkConsumeOptions } from "./checks.ts";
 import type { Consumption } from "./consumption.ts";
 import type { BoundTopic } from "./definition.ts";
 import { BrokerError, invalidArgument } from "./errors.ts";
-import { type BatchOptions, type ConsumeOptions, checkChoice, checkGroupName, checkNumber, DEFAULTS } from "./options.ts";
+import { type BatchOptions, type ConsumeOptions, checkChoice, checkGroupName, checkNumber, DEFAULTS, type Feature } from "./options.ts";
 import { RetryPolicy } from "./retry/policy.ts";
 import { wireStart } from "./start.ts";
 
@@ -56,6 +56,19 @@ export function checkOneShard(order: "key" | "topic" | "none", topic: Pick<Bound
   if (order !== "topic" || partitions <= 1) return;
   const text = `[${adapter}] Topic "${topic.name}" can have ${partitions} shards, each with an order of its own, so order: "topic" can't be kept. Create it with one (defineTopic("…", { order: "topic" }) does), or give what must stay in order one key.`;
   throw new BrokerError("UNSUPPORTED", text, { details: { capability: "order.topic", supportedBy: [] }, adapter, topic: topic.name });
+}
+
+/** Throws `UNSUPPORTED` for a group where the application requires key order between members and this topic, having no partitions, has none. */
+export function checkPromised(
+  topic: Pick<BoundTopic, "name" | "order" | "capabilities">,
+  requires: readonly Feature[],
+  o: GroupOptions,
+  adapter: string,
+): void {
+  if (o.group === undefined || !requires.includes("keyOrder") || topic.capabilities.keyOrder === "members") return;
+  if ((o.order ?? topic.order) === "none") return;
+  const text = `[${adapter}] Topic "${topic.name}" keeps the order of keys only within one process, and keyOrder is required. Create it with partitions: defineTopic("${topic.name}", { partitions: 8 }). One that exists without is not changed: take another name, or delete it first.`;
+  throw new BrokerError("UNSUPPORTED", text, { details: { capability: "keyOrder", supportedBy: [] }, adapter, topic: topic.name });
 }
 
 /** The options with their defaults, checked against what this topic can do. Throws `UNSUPPORTED` before anything is sent. */

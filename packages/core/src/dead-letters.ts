@@ -1,14 +1,18 @@
+import { effectiveCapabilities } from "./capability/effective.ts";
 import { unsupported } from "./capability/unsupported.ts";
 import { decodeHeaders } from "./codec/headers.ts";
 import { jsonCodec } from "./codec/json.ts";
 import { decodeKey, laneOf } from "./codec/key.ts";
 import { Fold } from "./dead-letter/fold.ts";
+import { heldLetters, isLogged, KEEPER } from "./dead-letter/held.ts";
 import { deadTopic, letterFacts, markerRecord, type ReadLetter, redriveRecord, renamed } from "./dead-letter/letter.ts";
 import type { BoundTopic } from "./definition.ts";
 import type { Place, WireRecord } from "./driver/wire.ts";
-import { BrokerError, isBrokerError } from "./errors.ts";
+import { BrokerError, fromDriver, isBrokerError } from "./errors.ts";
 import { checkKeys, checkNumber } from "./options.ts";
+import { timeoutSignal } from "./primitives/abort.ts";
 import { sleep } from "./primitives/sleep.ts";
+import { UNHEARD } from "./primitives/unheard.ts";
 import type { PublishLine } from "./publish.ts";
 import { CursorReader, type ReplayWiring } from "./replay.ts";
 import type { DeadLetter, DeadLetterFilter, DeadLetters, Stream } from "./surface.ts";
@@ -19,8 +23,21 @@ export interface DeadLettersWiring extends ReplayWiring {
 
 const FILTER = ["ids", "reason", "since", "until", "where", "limit"] as const;
 const MOVE_MS = 30_000;
+/** Letters to take out of a group at a time, and to have out at once. */
+const TAKE = 100;
+const MOST_HELD = 65_000;
+/** Whoever only looks at letters and gives them back has nothing to lose. */
+/** A letter that stands, and how to say that it is dealt with. */
+interface Found {
+  readonly letter: DeadLetter;
+  readonly read: ReadLetter;
+  readonly done: (how: "redriven" | "purged") => Promise<void>;
+}
 
-/** One group's dead letters: a topic of its own, read by bounded replays and folded by id. */
+/**
+ * One group's dead letters: a topic of its own. Where the backend replays, it is read by bounded replays and folded by id, and what became
+ * of a letter is written behind it. Elsewhere the letters wait in a group of that topic, are taken out to be looked at, and go back.
+ */
 export class GroupDeadLetters implements DeadLetters {
   readonly #wiring: DeadLettersWiring;
   readonly #topic: BoundTopic;
@@ -71,7 +88,8 @@ export class GroupDeadLetters implements DeadLetters {
     let moved = 0;
     const began = this.#wiring.clock.monotonic();
     const stop = signal ?? new AbortController().signal;
-    for await (const { read } of this.#matching(filter, stop)) {
+    // Taken out one at a time where each has to wait for its turn: none is held for longer than that.
+    for await (const { read, done } of this.#matching(filter, stop, perSecond === undefined ? TAKE : 1)) {
       matched++;
       if (dryRun) continue;
       if (perSecond !== undefined)
@@ -79,7 +97,7 @@ export class GroupDeadLetters implements DeadLetters {
       if (stop.aborted) break;
       // One after the other: the order among the redriven stays, and a crash between the two leaves at most one of them twice.
       await this.#store(redriveRecord(read, this.#topic.wire, this.#group));
-      await this.#store(markerRecord(read, this.#topic.wire, this.#group, "redriven", this.#wiring.clock.now()));
+      await done("redriven");
       moved++;
     }
     return { matched, moved };
@@ -88,17 +106,29 @@ export class GroupDeadLetters implements DeadLetters {
   async purge(filter: DeadLetterFilter): Promise<number> {
     checkFilter(filter, FILTER);
     let purged = 0;
-    for await (const { read } of this.#matching(filter, new AbortController().signal)) {
-      await this.#store(markerRecord(read, this.#topic.wire, this.#group, "purged", this.#wiring.clock.now()));
+    for await (const { done } of this.#matching(filter, new AbortController().signal)) {
+      await done("purged");
       purged++;
     }
     return purged;
   }
 
-  async *#matching(filter: DeadLetterFilter, stop: AbortSignal): AsyncGenerator<{ letter: DeadLetter; read: ReadLetter }, void, void> {
-    const { adapter } = this.#wiring;
+  async *#matching(filter: DeadLetterFilter, stop: AbortSignal, take: number = TAKE): AsyncGenerator<Found, void, void> {
     await this.#topic.ready();
-    if (!this.#topic.capabilities.from.replay.includes("earliest")) throw unsupported("deadLetter.list", adapter, this.#topic.name);
+    const { adapter, connection } = this.#wiring;
+    if (effectiveCapabilities(this.#topic.capabilities).supply.deadLetterList === "none")
+      throw unsupported("deadLetter.list", adapter, this.#topic.name);
+    let yielded = 0;
+    for await (const { read, done } of isLogged(connection.capabilities) ? this.#logged(stop) : this.#held(stop, take)) {
+      if (stop.aborted) continue;
+      const letter = view(read);
+      if (!matches(filter, letter)) continue;
+      yield { letter, read, done };
+      if (++yielded === filter.limit) break;
+    }
+  }
+
+  async *#logged(stop: AbortSignal): AsyncGenerator<Pick<Found, "read" | "done">, void, void> {
     const fold = new Fold();
     const first = await this.#reader(stop);
     if (first === undefined) return;
@@ -106,16 +136,38 @@ export class GroupDeadLetters implements DeadLetters {
     for await (const wire of records(reader)) fold.learn(wire);
     const second = await this.#reader(stop, end);
     if (second === undefined) return;
-    let yielded = 0;
     for await (const wire of records(second.reader)) {
       const read = fold.stands(wire);
-      if (read === undefined || stop.aborted) continue;
-      const letter = view(read);
-      if (!matches(filter, letter)) continue;
-      yield { letter, read };
-      if (++yielded === filter.limit) break;
+      if (read === undefined) continue;
+      const done: Found["done"] = (how) => this.#store(markerRecord(read, this.#topic.wire, this.#group, how, this.#wiring.clock.now()));
+      yield { read, done };
     }
-    await second.reader.close();
+  }
+
+  async *#held(stop: AbortSignal, take: number): AsyncGenerator<Pick<Found, "read" | "done">, void, void> {
+    const { adapter, connection, clock } = this.#wiring;
+    const topic = deadTopic(this.#topic.wire, this.#group);
+    const wrap = (raw: unknown): BrokerError => fromDriver(connection.driver, raw, { adapter, doing: "read", topic });
+    const most = Math.min(connection.capabilities.hold.maxUnacked, MOST_HELD);
+    const full = (): never => {
+      const text = `[${adapter}] "${topic}" holds more than the ${most} dead letters that can be out at once. Pass a limit, and redrive or purge some first.`;
+      throw new BrokerError("QUOTA_EXCEEDED", text, { details: undefined, adapter, topic });
+    };
+    const bound = timeoutSignal(clock, MOVE_MS, stop);
+    try {
+      await connection.ready();
+      const request = { topic, group: KEEPER, from: { kind: "latest" } as const, credit: most, events: UNHEARD };
+      const subscription = await connection.driver.subscribe(request, bound.signal);
+      const { maxRecords } = connection.capabilities.receive;
+      for await (const { read, settle } of heldLetters(subscription, { max: Math.min(take, maxRecords), most, stop, full }))
+        yield { read, done: settle };
+    } catch (raw) {
+      const error = wrap(raw);
+      // No message has died yet.
+      if (!isBrokerError(error, "NOT_FOUND")) throw error;
+    } finally {
+      bound.done();
+    }
   }
 
   /** A reader over what is there now (or up to `end`); `undefined` where no message has died yet. */

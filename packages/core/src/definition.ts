@@ -15,7 +15,10 @@ export interface TopicOptions<S extends Schema> {
   key?(payload: In<S>): string;
   /** What order the topic's messages keep, published and handled. Default `"key"`. `"topic"`: it is created with one shard. */
   order?: "key" | "topic" | "none" | undefined;
-  /** Shards to create the topic with, where the backend has partitions; elsewhere provisioning says that it has no effect. */
+  /**
+   * Shards to create the topic with: the backend's own, or made by core where the backend can share them out. Elsewhere provisioning says that
+   * it has no effect. The number of a topic never changes.
+   */
   partitions?: number | undefined;
   retention?: { ms?: number | undefined; bytes?: number | undefined; compact?: boolean | undefined } | undefined;
   /** Groups created with the topic: they get everything published from then on. */

@@ -56,6 +56,7 @@ export class DeliverLine {
   #demand = 0;
   #pumping = false;
   #paused = false;
+  #taking = true;
   #closing = false;
   #reconnecting = false;
 
@@ -204,15 +205,18 @@ export class DeliverLine {
 
   /** Drains until `deadline` (monotonic ms), then aborts what still runs; hands back the rest. */
   async close(deadline: number): Promise<void> {
+    const { group, topic, manual } = this.#options;
     this.#closing = true;
+    // Nobody else is given what a member of such a group has taken, so it is handled here; unless its user has said that no more is to be.
+    this.#taking = group !== undefined && topic.capabilities.delivery.group === "at-most-once" && !manual && !this.#paused;
     this.#grace.at(deadline + GRACE_MS);
     // A driver on a dead link may take its time; closing does not.
     const bounded = (work: Promise<unknown>): Promise<unknown> => Promise.race([work.catch(() => {}), this.#late.promise]);
     await bounded(this.#feed.stop());
-    await bounded(this.#ownership.handBack(this.#backlog.drain()));
-    if (this.#options.manual) this.#handling.abandon("the stream was closed");
+    await bounded(this.#taking ? this.#takeAll() : this.#ownership.handBack(this.#backlog.drain()));
+    if (manual) this.#handling.abandon("the stream was closed");
     this.#end.at(deadline);
-    while (!this.#stopped.signal.aborted && this.#handling.size + this.#copies.pending > 0) {
+    while (!this.#stopped.signal.aborted && this.#unfinished > 0) {
       await new Promise<void>((resolve) => this.#quiet.push(resolve));
     }
     await bounded(this.#ownership.flush());
@@ -225,6 +229,23 @@ export class DeliverLine {
     this.#grace.cancel();
   }
 
+  /** What closing waits for. */
+  get #unfinished(): number {
+    return this.#handling.size + this.#copies.pending + (this.#taking ? this.#backlog.size + this.#backlog.held : 0);
+  }
+
+  /** Stops listening, and handles what had come by then. */
+  async #takeAll(): Promise<void> {
+    const { subscription } = this.#feed;
+    subscription?.pause?.();
+    for (let more = subscription?.pause !== undefined; more; ) {
+      const { maxRecords } = this.#options.topic.capabilities.receive;
+      const deliveries = (await subscription?.receive(maxRecords, 0, this.#stopped.signal)) ?? [];
+      this.#accept(deliveries, false);
+      more = deliveries.length > 0;
+    }
+  }
+
   /** Closing, if it is under way, ends at this time already. */
   hurry(deadline: number): void {
     if (!this.#closing) return;
@@ -233,6 +254,7 @@ export class DeliverLine {
   }
 
   #giveUpClosing(): void {
+    this.#taking = false;
     this.#handling.abandon("the close deadline passed");
     this.#stopped.abort();
     for (const resolve of this.#quiet.splice(0)) resolve();
@@ -260,7 +282,7 @@ export class DeliverLine {
     for (const wire of deliveries) {
       const lane = order === "none" ? undefined : order === "topic" ? "" : wire.key === undefined ? undefined : laneOf(wire.key);
       const entry = new Entry(wire, idOf(wire, topic.wire), lane, now);
-      if (this.#ownership.add(entry) && !this.#closing) this.#backlog.add(entry);
+      if (this.#ownership.add(entry) && this.#taking) this.#backlog.add(entry);
     }
     if (!idle) this.#window.settle();
     else if (full) this.#window.starved();
@@ -272,7 +294,7 @@ export class DeliverLine {
   #pump(): void {
     if (this.#pumping) return;
     this.#pumping = true;
-    while (!this.#paused && !this.#closing && this.#handling.size < this.#concurrency && !(this.#options.manual && this.#demand === 0)) {
+    while (!this.#paused && this.#taking && this.#handling.size < this.#concurrency && !(this.#options.manual && this.#demand === 0)) {
       const now = this.#clock.monotonic();
       const entries = this.#backlog.take(now);
       if (entries === undefined) break;
@@ -319,7 +341,7 @@ export class DeliverLine {
   }
 
   #hush(): void {
-    if (this.#quiet.length > 0 && this.#handling.size + this.#copies.pending === 0) for (const resolve of this.#quiet.splice(0)) resolve();
+    if (this.#quiet.length > 0 && this.#unfinished === 0) for (const resolve of this.#quiet.splice(0)) resolve();
   }
 
   #emit(event: Parameters<Telemetry["emit"]>[0]): void {

@@ -148,11 +148,11 @@ const GROUP = /^[A-Za-z0-9_-]{1,100}$/;
 
 /** Throws `INVALID_ARGUMENT` unless `name` can be a topic on every backend. */
 export function checkTopicName(name: unknown): asserts name is string {
-  if (typeof name === "string" && TOPIC.test(name) && !/\.(retry|dead)$/.test(name) && !name.includes("..")) return;
+  if (typeof name === "string" && TOPIC.test(name) && !/\.(retry|dead|shard)$/.test(name) && !name.includes("..")) return;
   const said = typeof name === "string" ? JSON.stringify(name.slice(0, 80)) : typeof name;
   throw invalidArgument(
     "topic",
-    `${said} can't be a topic's name: use 1–200 of A–Z a–z 0–9 . _ -, beginning with a letter or digit, without "..", not ending in ".", ".retry" or ".dead". Wildcards are not supported.`,
+    `${said} can't be a topic's name: use 1–200 of A–Z a–z 0–9 . _ -, beginning with a letter or digit, without "..", not ending in ".", ".retry", ".dead" or ".shard". Wildcards are not supported.`,
   );
 }
 

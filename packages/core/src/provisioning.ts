@@ -1,4 +1,5 @@
 import { unsupported } from "./capability/unsupported.ts";
+import { isLogged, KEEPER } from "./dead-letter/held.ts";
 import { deadTopic } from "./dead-letter/letter.ts";
 import type { TopicDefinition } from "./definition.ts";
 import type { Clock } from "./driver/adapter.ts";
@@ -37,9 +38,21 @@ export class Provisioning {
     }
   }
 
-  /** Creates a dead topic. One shard: what became of a letter is written behind it, and is to be read behind it. */
   createDead(name: string): Promise<void> {
-    return this.create({ name, order: "topic" }, name);
+    return this.create(this.#dead(name), name);
+  }
+
+  /** Rejects as `verify` does. */
+  verifyDead(name: string): Promise<void> {
+    return this.verify(this.#dead(name), name);
+  }
+
+  /**
+   * A dead topic. One shard: what became of a letter is written behind it, and is to be read behind it. Where nothing is kept without a
+   * group, there is one to keep the letters.
+   */
+  #dead(name: string): Pick<TopicDefinition, "name" | "order" | "groups"> {
+    return { name, order: "topic", groups: isLogged(this.#capabilities) ? [] : [KEEPER] };
   }
 
   /** Rejects `NOT_FOUND` for what is missing, `INVALID_ARGUMENT` for what differs. */
@@ -96,15 +109,13 @@ export class Provisioning {
 
   #differences(definition: Partial<TopicDefinition>, info: TopicInfo): string[] {
     const { retention } = definition;
-    const partitions = shards(definition);
+    const partitions = shards(definition, this.#capabilities);
     const differs: string[] = [];
-    if (
-      partitions !== undefined &&
-      partitions <= this.#capabilities.topics.partitions &&
-      info.partitions !== undefined &&
-      info.partitions !== partitions
-    ) {
-      differs.push(`partitions are ${info.partitions}, defined ${partitions}`);
+    const { coordination, topics } = this.#capabilities;
+    // Where core makes them, a topic without a number has none.
+    const found = info.partitions ?? (coordination ? 0 : partitions);
+    if (partitions !== undefined && partitions <= topics.partitions && found !== partitions) {
+      differs.push(`partitions are ${found}, defined ${partitions}`);
     }
     for (const name of ["ms", "bytes", "compact"] as const) {
       const wanted = retention?.[name];
@@ -128,7 +139,7 @@ export class Provisioning {
 
   #spec(definition: Partial<TopicDefinition>, wire: string): TopicSpec {
     const { retention, native } = definition;
-    const partitions = shards(definition);
+    const partitions = shards(definition, this.#capabilities);
     this.#checkRetention(retention, definition.name ?? wire);
     for (const detail of this.#ineffective(definition)) {
       this.#wiring.telemetry.emit({ type: "no-effect", topic: definition.name, option: "partitions", detail });
@@ -170,7 +181,7 @@ export class Provisioning {
   }
 }
 
-/** How many shards a definition asks for: an order of the whole topic needs a single one. */
-function shards({ partitions, order }: Partial<TopicDefinition>): number | undefined {
-  return order === "topic" ? 1 : partitions;
+/** How many shards a definition asks for: an order of the whole topic needs a single one, which it has by itself where core makes them. */
+function shards({ partitions, order }: Partial<TopicDefinition>, { coordination }: Capabilities): number | undefined {
+  return order === "topic" && !coordination ? 1 : partitions;
 }

@@ -15,7 +15,7 @@ import { throughAll } from "./interceptors.ts";
 import type { Connection } from "./lifecycle/connection.ts";
 import type { Receipt } from "./message.ts";
 import { DEFAULTS, type Interceptor, type PublishOptions } from "./options.ts";
-import { PublishLanes } from "./ordering/publish-lanes.ts";
+import { PublishLanes, publishLane } from "./ordering/publish-lanes.ts";
 import { Alarm } from "./primitives/alarm.ts";
 import { newId } from "./primitives/ids.ts";
 import type { Keepalive } from "./primitives/keepalive.ts";
@@ -197,6 +197,7 @@ export class PublishLine {
       id,
       dedupeId: id,
       key,
+      order: topic.order === "topic" ? "topic" : undefined,
       headers: wireHeaders,
       body,
       publishedAt: this.#clock.now(),
@@ -205,12 +206,7 @@ export class PublishLine {
       priority: options.priority,
       failures: undefined,
     };
-    const lane =
-      topic.order === "topic"
-        ? `${topic.wire}\0`
-        : topic.order === "none" || keyText === undefined
-          ? undefined
-          : `${topic.wire}\0\0${keyText}`;
+    const lane = publishLane(topic, keyText);
     const pending = new Pending(record, lane, deadline, false);
     checkFinal(this.#wiring.adapter, topic, pending.bytes, record);
     this.#wiring.tap(topic, record);

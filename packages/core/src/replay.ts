@@ -119,7 +119,8 @@ export class CursorReader {
         return batch;
       } catch (raw) {
         const error = this.wrap(raw);
-        if (!error.retryable || this.#stop.aborted || !this.#wiring.connection.capabilities.places.perDelivery) throw error;
+        const { from } = this.#wiring.connection.capabilities;
+        if (!error.retryable || this.#stop.aborted || !from.replay.includes("position")) throw error;
         this.#wiring.connection.failed(error);
         await this.close();
         if (this.#read.size > 0) this.#from = { kind: "position", cut: new Map(this.#read) };

@@ -2,7 +2,7 @@ import { effectiveCapabilities } from "./capability/effective.ts";
 import { unsupported } from "./capability/unsupported.ts";
 import { checkReplayOptions, checkStart } from "./checks.ts";
 import { resolveCodec } from "./codec/codec.ts";
-import { checkConsume, checkGiven, checkHandler, checkOneShard, consumption } from "./consuming.ts";
+import { checkConsume, checkGiven, checkHandler, checkOneShard, checkPromised, consumption } from "./consuming.ts";
 import type { Consumption } from "./consumption.ts";
 import { deadTopic } from "./dead-letter/letter.ts";
 import type { DeadLettersWiring } from "./dead-letters.ts";
@@ -12,7 +12,15 @@ import type { WireHeader } from "./driver/wire.ts";
 import { abortedBefore, BrokerError, fromDriver, invalidArgument, isBrokerError } from "./errors.ts";
 import { administer, TopicGroup } from "./group.ts";
 import type { Batch, Codec, Delivery, Receipt } from "./message.ts";
-import { type BatchOptions, type ConsumeOptions, checkGroupName, checkKeys, type Options, type PublishOptions } from "./options.ts";
+import {
+  type BatchOptions,
+  type ConsumeOptions,
+  checkGroupName,
+  checkKeys,
+  type Feature,
+  type Options,
+  type PublishOptions,
+} from "./options.ts";
 import type { Start } from "./position.ts";
 import { timeoutSignal } from "./primitives/abort.ts";
 import type { Provisioning } from "./provisioning.ts";
@@ -27,6 +35,8 @@ export interface TopicWiring extends DeadLettersWiring {
   readonly host: SubscriptionHost;
   readonly provisioning: Provisioning;
   readonly options: Options;
+  /** The features that the application was promised. */
+  readonly requires: readonly Feature[];
 }
 
 type GroupOptions = ConsumeOptions & { group?: string | undefined; broadcast?: boolean | undefined };
@@ -79,7 +89,8 @@ export class TopicHandle implements BoundTopic, Topic<Schema<unknown, unknown>> 
     const mode = options.provision ?? "create";
     if (mode === "create") await provisioning.create(this.#definition, this.wire);
     else if (mode === "verify") await provisioning.verify(this.#definition, this.wire);
-    if (mode !== "off") this.#described = await this.#describeCapabilities();
+    // Where topics may have partitions only the backend knows what this one can do.
+    if (mode !== "off" || connection.capabilities.coordination) this.#described = await this.#describeCapabilities();
     checkOneShard(this.order, this, this.#wiring.adapter);
     this.#prepared = true;
   }
@@ -161,6 +172,7 @@ export class TopicHandle implements BoundTopic, Topic<Schema<unknown, unknown>> 
     if (host.closing()) throw host.connection.closedError();
     if (merged.signal?.aborted === true) throw abortedBefore(adapter, `${verb} to`, this.name, merged.signal);
     await this.ready();
+    checkPromised(this, this.#wiring.requires, merged, adapter);
     const shape = consumption(this, adapter, merged, batch, manual, handler);
     if (shape.group !== undefined && shape.deadLetter === "keep") await this.#readyDead(shape.group);
     return RunningSubscription.start(host, shape, merged.signal);
@@ -169,10 +181,11 @@ export class TopicHandle implements BoundTopic, Topic<Schema<unknown, unknown>> 
   /** The dead topic must be there before the first message dies. */
   async #readyDead(group: string): Promise<void> {
     const { options, provisioning, adapter } = this.#wiring;
-    if (effectiveCapabilities(this.capabilities).supply.deadLetter === "none") throw unsupported("deadLetter", adapter, this.name);
+    if (effectiveCapabilities(this.capabilities).supply.deadLetter === "none")
+      throw unsupported("deadLetter", adapter, this.name, 'subscribe with deadLetter: "drop"');
     const name = deadTopic(this.wire, group);
     if ((options.provision ?? "create") === "create") await provisioning.createDead(name);
-    else if (options.provision === "verify") await provisioning.verify({ name, order: "topic" }, name);
+    else if (options.provision === "verify") await provisioning.verifyDead(name);
   }
 
   // ---- groups and replay

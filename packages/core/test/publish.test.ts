@@ -1,9 +1,11 @@
 import { driverError, type PublishResult, type WireRecord } from "brokerkit/driver";
 import { afterEach, expect, test } from "vitest";
 import { BrokerHandle } from "../src/broker.ts";
+import { defineTopic } from "../src/definition.ts";
 import type { Capabilities } from "../src/driver/capabilities.ts";
 import type { Options } from "../src/options.ts";
 import { deferred } from "../src/primitives/deferred.ts";
+import type { Schema } from "../src/schema.ts";
 import { VirtualClock } from "../src/testing/virtual-clock.ts";
 import { failure, fakeAdapter, type Script, stored } from "./fake-driver.ts";
 
@@ -27,6 +29,7 @@ async function setUp(publish: Script, o: { capabilities?: (record: Capabilities)
   return { ...fake, clock, broker, topic };
 }
 
+const ANY: Schema<unknown> = { "~standard": { version: 1, vendor: "test", validate: (value) => ({ value }) } };
 const noDedupe = (record: Capabilities): Capabilities => ({ ...record, dedupe: { windowMs: 0 } });
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -119,6 +122,17 @@ test("what surely was not sent is tried again until the deadline; then it failed
   await clock.advance(5_100);
   expect(await outcome).toMatchObject({ code: "TIMEOUT", inDoubt: false, retryable: true });
   expect(calls.length).toBeGreaterThan(3);
+});
+
+test("a record says where its whole topic is one sequence", async () => {
+  const said: (string | undefined)[] = [];
+  const { broker } = await setUp((batch) => {
+    said.push(...batch.map(({ order }) => order));
+    return batch.map(() => ({ ok: true }));
+  });
+  await broker.topic("keyed").publish(1, { key: "k" });
+  await broker.topic(defineTopic("whole", { schema: ANY, order: "topic" })).publish(1, { key: "k" });
+  expect(said).toEqual([undefined, "topic"]);
 });
 
 test("in doubt with a dedupe window: tried again with the same id and dedupeId, and our own duplicate is no duplicate", async () => {

@@ -82,7 +82,8 @@ describe("a routed broker", () => {
 
 describe("of several brokers", () => {
   const weak = withLeaf(withLeaf(EVERYTHING, "from.replay", []), "message.maxBytes", 10);
-  const other = withLeaf(withLeaf(EVERYTHING, "keyOrder", "process"), "message.maxHeaders", 5);
+  const unshared = withLeaf(withLeaf(EVERYTHING, "coordination", false), "keyOrder", "process");
+  const other = withLeaf(unshared, "message.maxHeaders", 5);
 
   test("features and capabilities are those that all have", () => {
     const all = routed({ a: fake("a", weak) }, fake("b", other));

@@ -1,9 +1,9 @@
-import type { EffectiveCapabilities, Supplied, Supply } from "../capabilities.ts";
+import { type EffectiveCapabilities, type Supplied, type Supply, withPartitions } from "../capabilities.ts";
 import type { Capabilities } from "../driver/capabilities.ts";
 
 /** The record that users see: the backend's own, and who supplies what. Frozen throughout. */
 export function effectiveCapabilities(native: Capabilities): EffectiveCapabilities {
-  return deepFreeze({ ...native, supply: supplied(native) });
+  return deepFreeze({ ...withPartitions(native), supply: supplied(native) });
 }
 
 function supplied(c: Capabilities): Supplied {
@@ -11,7 +11,6 @@ function supplied(c: Capabilities): Supplied {
   const broadcast = nativeIf(c.delivery.broadcast !== "none");
   // Whatever moves a message aside and then settles the original needs an original that is settled, and headers to say why.
   const movable = c.delivery.group === "at-least-once" && c.message.headers;
-  const listable = movable && c.from.replay.includes("earliest");
   return {
     groups,
     broadcast,
@@ -22,9 +21,9 @@ function supplied(c: Capabilities): Supplied {
     delayedNack: delayedNack(c),
     requeue: movable ? inbox(c) : "none",
     deadLetter: portableIf(movable),
-    deadLetterList: portableIf(listable),
-    redrive: listable ? inbox(c) : "none",
-    keyOrder: c.keyOrder === "members" ? "native" : portableIf(c.keyOrder === "process"),
+    deadLetterList: portableIf(movable),
+    redrive: movable ? inbox(c) : "none",
+    keyOrder: c.keyOrder === "members" && !c.coordination ? "native" : portableIf(c.keyOrder !== "none" || c.coordination),
     extend: c.lease.extend ? "native" : portableIf(c.lease.ms === 0),
   };
 }

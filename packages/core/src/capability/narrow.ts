@@ -25,7 +25,7 @@ const delivery: Exceeds<DeliveryLevel> = ladder<DeliveryLevel>("none", "at-most-
 
 /** The order of every field. The type makes it total: a field that is added to `Capabilities` must be added here. */
 const ORDERS: Orders<Capabilities> = {
-  delivery: { group: delivery, broadcast: delivery },
+  delivery: { group: delivery, broadcast: delivery, groups: more },
   durable: yes,
   durabilityOnAck: ladder<Capabilities["durabilityOnAck"]>("none", "memory", "page-cache", "fsync", "replicated"),
   publish: { maxRecords: more, maxBytes: more, inFlight: more, order: ladder<Capabilities["publish"]["order"]>("record", "call") },
@@ -43,6 +43,7 @@ const ORDERS: Orders<Capabilities> = {
   lease: { ms: any, extend: yes },
   hold: { maxMs: more, maxUnacked: more, scope: ladder<Capabilities["hold"]["scope"]>("group", "subscription", "shard") },
   keyOrder: ladder<Capabilities["keyOrder"]>("none", "process", "members"),
+  coordination: yes,
   from: { group: contains, broadcast: contains, replay: contains },
   seek: ladder<Capabilities["seek"]>("none", "idle", "live"),
   cursorEnd: yes,

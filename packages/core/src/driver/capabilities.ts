@@ -3,6 +3,10 @@ export type DeliveryLevel = "none" | "at-most-once" | "at-least-once";
 
 /** Where a reader may start. `"time"` is a publish time, `"position"` a cut over all shards. */
 export type StartKind = "latest" | "earliest" | "time" | "position";
+/** A replay begins somewhere in what is there already. */
+export type ReplayKind = Exclude<StartKind, "latest">;
+/** How well a group's backlog is known. */
+export type LagKind = "exact" | "upper-bound" | "estimate" | "none";
 
 /**
  * What a backend does natively, with its limits: one total, frozen record of plain data.
@@ -12,7 +16,8 @@ export type StartKind = "latest" | "earliest" | "time" | "position";
  * Sizes are bytes, times milliseconds. `Infinity` means "no limit"; 0 means "not available" wherever a limit is asked for.
  */
 export interface Capabilities {
-  readonly delivery: { readonly group: DeliveryLevel; readonly broadcast: DeliveryLevel };
+  /** `groups`: how many groups a topic can have; 0 where there are none. With 1, that group begins with its topic. */
+  readonly delivery: { readonly group: DeliveryLevel; readonly broadcast: DeliveryLevel; readonly groups: number };
   /** Messages outlive a restart of the backend (process or server). */
   readonly durable: boolean;
   /** What a confirmed publish has reached at the least. */
@@ -46,12 +51,10 @@ export interface Capabilities {
   readonly hold: { readonly maxMs: number; readonly maxUnacked: number; readonly scope: "shard" | "subscription" | "group" };
   /** Who is kept from handling one key twice at once: all members of the group, one process, nobody. */
   readonly keyOrder: "members" | "process" | "none";
+  /** `Driver.coordination` and `SubscribeRequest.exclusive` are there: core makes `keyOrder: "members"` of topics with partitions out of them. */
+  readonly coordination: boolean;
   /** Start points that `subscribe` (group, broadcast) and `replay` take. */
-  readonly from: {
-    readonly group: readonly StartKind[];
-    readonly broadcast: readonly StartKind[];
-    readonly replay: readonly Exclude<StartKind, "latest">[];
-  };
+  readonly from: Readonly<{ group: readonly StartKind[]; broadcast: readonly StartKind[]; replay: readonly ReplayKind[] }>;
   /** Moving a group: under running members, only without members, or not at all. */
   readonly seek: "live" | "idle" | "none";
   /** A cursor knows its end when it opens. */
@@ -66,26 +69,18 @@ export interface Capabilities {
   readonly dedupe: { readonly windowMs: number };
   /** Messages for one group only: a native queue, a second stream read by the same subscription, or none. */
   readonly groupInbox: "native" | "stream" | "none";
-  readonly lag: {
-    readonly count: "exact" | "upper-bound" | "estimate" | "none";
-    readonly unit: "message" | "entry";
-    readonly inFlight: boolean;
-    readonly oldest: boolean;
-  };
-  /** `perDelivery`: deliveries and receipts carry places. `dense`: the place after n is n + 1. */
+  readonly lag: Readonly<{ count: LagKind; unit: "message" | "entry"; inFlight: boolean; oldest: boolean }>;
+  /**
+   * `perDelivery`: a group's deliveries and receipts carry places; what is read by a replay or a broadcast that can begin at a position carries
+   * them always. `dense`: the place after n is n + 1.
+   */
   readonly places: { readonly perDelivery: boolean; readonly dense: boolean };
   /** `explicit`: a topic must be created before it is published to. `partitions`: most shards a topic can be created with. */
   readonly topics: { readonly explicit: boolean; readonly partitions: number; readonly describe: boolean };
   /** Retention that `createTopic` can set. */
   readonly retention: { readonly ms: boolean; readonly bytes: boolean; readonly compact: boolean };
   /** `maxBytes`: body, headers and key together, as the driver counts them (`Driver.publish` never sees a larger one). */
-  readonly message: {
-    readonly maxBytes: number;
-    readonly maxHeaders: number;
-    readonly key: boolean;
-    readonly headers: boolean;
-    readonly tombstone: boolean;
-  };
+  readonly message: Readonly<{ maxBytes: number; maxHeaders: number; key: boolean; headers: boolean; tombstone: boolean }>;
 }
 
 /** The boolean view of `Capabilities`: what `requires` and the types of topics speak of. */

@@ -47,6 +47,9 @@ export interface Driver {
 
   readonly admin: Admin;
 
+  /** Only where `capabilities.coordination`. Held by: order/partitions-*. */
+  readonly coordination?: Coordination;
+
   /** A round trip to the backend. */
   ping(signal: AbortSignal): Promise<void>;
 
@@ -85,6 +88,12 @@ export interface SubscribeRequest {
   readonly from: WireStart;
   /** The most deliveries core will own at once: a prefetch bound for backends that push. */
   readonly credit: number;
+  /**
+   * Core holds the lease of this topic for the group, so no other member should read it now. What earlier owners left pending is handed out
+   * first, in place order, before anything newer; with a native single active consumer, as soon as the former owner's link has ended.
+   * What a former owner settles afterwards answers `"lost"` or changes nothing.
+   */
+  readonly exclusive?: boolean | undefined;
   readonly events: SubscriptionEvents;
 }
 
@@ -102,8 +111,11 @@ export interface Subscription {
    * delayed redelivery of that key.
    */
   receive(max: number, waitMs: number, signal: AbortSignal): Promise<readonly WireDelivery[]>;
-  /** Stop and go on fetching from these shards; what is already owned stays owned. */
-  pause?(shards: readonly ShardId[]): void;
+  /**
+   * Stop and go on fetching from these shards; what is already owned stays owned. Without shards: from all, for good; `receive` answers what
+   * has come by then, and `[]` once nothing is left (for groups at most once, where nobody else is given what one member has taken).
+   */
+  pause?(shards?: readonly ShardId[]): void;
   resume?(shards: readonly ShardId[]): void;
   /**
    * Acknowledges; one result per delivery, same order. Where `settle.unit` is `"prefix"` core passes contiguous heads: the last of each
@@ -114,6 +126,11 @@ export interface Subscription {
   nack?(items: readonly Nack[]): Promise<readonly SettleResult[]>;
   /** Makes the lease end `ms` from now, only if this member still owns the delivery. */
   extend?(deliveries: readonly WireDelivery[], ms: number): Promise<readonly SettleResult[]>;
+  /**
+   * Core has given this ownership up by itself: a part of what came under it is lost, and the rest must not overtake that. Nothing more is
+   * handed out under it; all that is unsettled comes again under a new one. Only where the shard is a lease of its own (`Shard.until`).
+   */
+  forfeit?(shard: Shard): void;
   /** Resolves when every ack given so far is as durable as the backend makes it. */
   flush(): Promise<void>;
   /** Leaves: commits pending heads, gives back what is unsettled at once where the backend can, ends waiting receives. Idempotent. */
@@ -186,8 +203,11 @@ export interface Admin {
   describeTopic(topic: string, signal: AbortSignal): Promise<TopicInfo | undefined>;
   /** Deletes the topic with its groups and inboxes; deleting what is not there succeeds. */
   deleteTopic(topic: string, signal: AbortSignal): Promise<void>;
-  /** When it resolves the start is durable (see `subscribe`). */
-  createGroup(topic: string, group: string, from: WireStart, signal: AbortSignal): Promise<"created" | "existing">;
+  /**
+   * When it resolves the start is durable (see `subscribe`). `exclusive`: the group will be read by exclusive subscriptions only. Never
+   * disturbs who reads the group now.
+   */
+  createGroup(topic: string, group: string, from: WireStart, signal: AbortSignal, exclusive?: boolean): Promise<"created" | "existing">;
   deleteGroup(topic: string, group: string, signal: AbortSignal): Promise<void>;
   /** A group's floor: everything at or before it is acknowledged. Without a group: the topic's end. `NOT_FOUND` for an unknown group. */
   position(topic: string, group: string | undefined, signal: AbortSignal): Promise<Cut>;
@@ -198,4 +218,24 @@ export interface Admin {
   seek(topic: string, group: string, to: WireStart, signal: AbortSignal): Promise<void>;
   /** What the group has not acknowledged, its inbox included; `undefined` for what cannot be known, never a guessed 0. */
   lag(topic: string, group: string, signal: AbortSignal): Promise<WireLag>;
+}
+
+/** A small value that several processes share. `revision` is opaque and changes with every write. */
+export interface Register {
+  readonly value: Uint8Array;
+  readonly revision: string;
+}
+
+/**
+ * Registers change only by compare-and-set and outlive processes. Names match `[A-Za-z0-9._/-]+` and have at most 400 characters, values
+ * have at most 256 KiB. A write whose promise rejected may have been made. They belong to no topic: deleting one leaves them.
+ */
+export interface Coordination {
+  /** `undefined`: never written. Linearizable: never older than a write that had resolved. */
+  read(name: string, signal: AbortSignal): Promise<Register | undefined>;
+  /**
+   * Writes only if the revision is still `expected` (`undefined`: only if never written). Resolves to the new revision, or to `undefined`
+   * when another was faster.
+   */
+  compareAndSet(name: string, expected: string | undefined, value: Uint8Array, signal: AbortSignal): Promise<string | undefined>;
 }

@@ -1,11 +1,13 @@
 // The SPI: what an adapter implements, and its only import from core. Types, and one function.
 export type { Adapter, AdapterFactory, BrokerUrl, Clock, DriverContext, FactoryContext, Timer } from "./adapter.ts";
-export type { Capabilities, DeliveryLevel, Features, StartKind } from "./capabilities.ts";
+export type { Capabilities, DeliveryLevel, Features, LagKind, ReplayKind, StartKind } from "./capabilities.ts";
 export type {
   Admin,
+  Coordination,
   Cursor,
   Driver,
   Nack,
+  Register,
   ReplayRequest,
   Retention,
   SubscribeRequest,

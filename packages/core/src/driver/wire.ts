@@ -7,6 +7,11 @@ export type ShardId = string;
  */
 export interface Shard {
   readonly id: ShardId;
+  /**
+   * Where the ownership is a lease of its own: when it ends unless it is renewed meanwhile, on `Clock.monotonic()`. Core reads it each time
+   * and starts and settles nothing after it.
+   */
+  readonly until?: number | undefined;
 }
 
 declare const placeBrand: unique symbol;
@@ -42,6 +47,8 @@ export interface WireRecord {
   /** Names this act of publishing: what a dedupe window looks at. */
   readonly dedupeId: string;
   readonly key: Uint8Array | undefined;
+  /** `"topic"`: the whole topic is one sequence, and its keys have no say. Matters where the backend orders by something like a key alone. */
+  readonly order?: "topic" | undefined;
   readonly headers: readonly WireHeader[];
   /** `null` is a tombstone. */
   readonly body: Uint8Array | null;

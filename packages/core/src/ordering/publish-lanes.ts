@@ -1,6 +1,14 @@
+import type { BoundTopic } from "../definition.ts";
+
 /** An item that may belong to a lane: one topic's one key, or a whole topic. */
 export interface Laned {
   readonly lane: string | undefined;
+}
+
+/** Which lane a message goes through; `undefined`: it waits for no other. */
+export function publishLane({ order, wire }: Pick<BoundTopic, "order" | "wire">, key: string | undefined): string | undefined {
+  if (order === "topic") return `${wire}\0`;
+  return order === "none" || key === undefined ? undefined : `${wire}\0\0${key}`;
 }
 
 interface Lane<T> {

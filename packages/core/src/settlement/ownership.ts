@@ -3,9 +3,9 @@ import type { Subscription } from "../driver/driver.ts";
 import type { Shard } from "../driver/wire.ts";
 import { BrokerError } from "../errors.ts";
 import { Chain } from "../primitives/chain.ts";
+import { Leases } from "../primitives/leases.ts";
 import { sleep } from "../primitives/sleep.ts";
 import type { Entry } from "./entry.ts";
-import { Leases } from "./leases.ts";
 import { Settler } from "./settler.ts";
 import { ShardHold } from "./shard-hold.ts";
 
@@ -113,7 +113,13 @@ export class Ownership {
   /** The fence: past its lease it is somebody else's, whether a timer has said so or not. */
   owns(entry: Entry, now: number): boolean {
     if (entry.state === "lost" || entry.state === "over") return false;
-    if (this.#wiring.broadcast || entry.leaseUntil > now) return true;
+    if (this.#wiring.broadcast) return true;
+    const { shard } = entry.wire;
+    if (shard.until !== undefined && shard.until <= now) {
+      this.loseShard(shard, "the lease of its shard ran out");
+      return false;
+    }
+    if (entry.leaseUntil > now) return true;
     this.#gone([entry], "its lease ran out");
     return false;
   }
@@ -170,10 +176,15 @@ export class Ownership {
     );
   }
 
-  /** Deliveries that turn out to be somebody else's. In a log one stands for its shard. */
+  /** Deliveries that turn out to be somebody else's. In a log, and where a member reads a shard alone, one stands for its shard. */
   #gone(entries: readonly Entry[], reason: string): void {
-    if (this.#wiring.unit !== "prefix") return this.#lose(entries, reason);
-    for (const shard of new Set(entries.map((entry) => entry.wire.shard))) this.loseShard(shard, reason);
+    const { unit, side } = this.#wiring;
+    for (const shard of new Set(entries.map((entry) => entry.wire.shard))) {
+      const alone = shard.until !== undefined;
+      if (unit === "prefix" || alone) this.loseShard(shard, reason);
+      if (alone) side()?.forfeit?.(shard);
+    }
+    this.#lose(entries, reason);
   }
 
   #lose(entries: readonly Entry[], reason: string): void {

@@ -23,7 +23,18 @@ describe("features", () => {
     ["delay", "delay.maxMs", 0],
     ["keyOrder", "keyOrder", "process"],
   ] as const)("%s is gone when %s is %j", (feature, path, value) => {
-    expect(featuresOf(withLeaf(EVERYTHING, path, value))[feature]).toBe(false);
+    expect(featuresOf(withLeaf(withLeaf(EVERYTHING, "coordination", false), path, value))[feature]).toBe(false);
+  });
+
+  test.each(["process", "none"])("key order %s is one between members where topics can be given partitions", (keyOrder) => {
+    const record = withLeaf(withLeaf(EVERYTHING, "topics.partitions", 1), "keyOrder", keyOrder);
+    expect(featuresOf(record).keyOrder).toBe(true);
+    expect(featureNames(record)).toContain("partitions");
+    expect(effectiveCapabilities(record)).toMatchObject({
+      keyOrder: "members",
+      topics: { partitions: 256 },
+      supply: { keyOrder: "portable" },
+    });
   });
 
   test.each([
@@ -47,9 +58,9 @@ describe("features", () => {
 
 describe("the effective record", () => {
   test("keeps the native one as it is, is frozen throughout, and says who supplies what", () => {
-    const native = structuredClone(EVERYTHING);
+    const native = withLeaf(EVERYTHING, "coordination", false);
     const { supply, ...rest } = effectiveCapabilities(native);
-    expect(rest).toEqual(EVERYTHING);
+    expect(rest).toEqual(native);
     expect(Object.isFrozen(supply)).toBe(true);
     expect(Object.isFrozen(rest.from.group)).toBe(true);
     expect(Object.values(effectiveCapabilities(NOTHING).supply).filter((one) => one !== "none")).toEqual(["portable"]);
@@ -74,7 +85,7 @@ describe("the effective record", () => {
     [
       "no replay",
       withLeaf(EVERYTHING, "from.replay", []),
-      { replay: "none", deadLetter: "portable", deadLetterList: "none", redrive: "none" },
+      { replay: "none", deadLetter: "portable", deadLetterList: "portable", redrive: "native" },
     ],
     ["no headers", withLeaf(EVERYTHING, "message.headers", false), { deadLetter: "none", requeue: "none" }],
     [
@@ -95,6 +106,7 @@ describe("the effective record", () => {
         extend: "portable",
       },
     ],
+    ["key order between members", withLeaf(EVERYTHING, "coordination", false), { keyOrder: "native" }],
     ["key order in one process", withLeaf(EVERYTHING, "keyOrder", "process"), { keyOrder: "portable" }],
     ["a lease that cannot be extended", withLeaf(EVERYTHING, "lease.extend", false), { extend: "none" }],
   ])("with %s", (_name, native, expected) => {

@@ -2,7 +2,7 @@ import type { Capabilities } from "../../src/driver/capabilities.ts";
 
 /** A record that can do everything, for tests to take away from. */
 export const EVERYTHING: Capabilities = {
-  delivery: { group: "at-least-once", broadcast: "at-least-once" },
+  delivery: { group: "at-least-once", broadcast: "at-least-once", groups: Number.POSITIVE_INFINITY },
   durable: true,
   durabilityOnAck: "replicated",
   publish: { maxRecords: 1_000, maxBytes: 1_000_000, inFlight: 8, order: "call" },
@@ -12,6 +12,7 @@ export const EVERYTHING: Capabilities = {
   lease: { ms: 30_000, extend: true },
   hold: { maxMs: 3_600_000, maxUnacked: 10_000, scope: "shard" },
   keyOrder: "members",
+  coordination: true,
   from: {
     group: ["latest", "earliest", "time", "position"],
     broadcast: ["latest", "earliest", "time", "position"],
@@ -33,7 +34,7 @@ export const EVERYTHING: Capabilities = {
 
 /** A record that can do nothing. */
 export const NOTHING: Capabilities = {
-  delivery: { group: "none", broadcast: "none" },
+  delivery: { group: "none", broadcast: "none", groups: 0 },
   durable: false,
   durabilityOnAck: "none",
   publish: { maxRecords: 1, maxBytes: 0, inFlight: 1, order: "record" },
@@ -43,6 +44,7 @@ export const NOTHING: Capabilities = {
   lease: { ms: 1_000, extend: false },
   hold: { maxMs: 0, maxUnacked: 0, scope: "group" },
   keyOrder: "none",
+  coordination: false,
   from: { group: [], broadcast: [], replay: [] },
   seek: "none",
   cursorEnd: false,

@@ -140,6 +140,9 @@ describe("a test broker", () => {
     if (delivery.group === "none") {
       await expect(t.topic(orders).subscribe({ group: "g" }, handler)).rejects.toMatchObject({ code: "UNSUPPORTED" });
       await t.topic(orders).subscribe({ broadcast: true }, handler);
+    } else if (t.capabilities.supply.deadLetter === "none") {
+      await expect(t.topic(orders).subscribe({ group: "g" }, handler)).rejects.toThrow(/Subscribe with deadLetter: "drop", or connect/);
+      await t.topic(orders).subscribe({ group: "g", deadLetter: "drop" }, handler);
     } else {
       await t.topic(orders).subscribe({ group: "g" }, handler);
     }

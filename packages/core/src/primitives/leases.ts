@@ -1,6 +1,6 @@
 import type { Clock } from "../driver/adapter.ts";
 import type { SettleResult } from "../driver/wire.ts";
-import { Alarm } from "../primitives/alarm.ts";
+import { Alarm } from "./alarm.ts";
 
 interface Leased {
   leaseUntil: number;

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { SettleResult } from "../../src/driver/wire.ts";
-import { Leases } from "../../src/settlement/leases.ts";
+import { Leases } from "../../src/primitives/leases.ts";
 import { VirtualClock } from "../../src/testing/virtual-clock.ts";
 
 interface Item {
