@@ -17,8 +17,11 @@ export interface Case {
   readonly needs?: readonly Need[] | undefined;
   /** Why this harness can't try it, where that hangs on more than `needs`; `undefined`: it can. */
   lacks?(harness: AdapterHarness): string | undefined;
-  /** Runs by itself: it loads the machine, kills brokers, or measures. */
-  readonly alone?: boolean | undefined;
+  /**
+   * What may run beside it. Absent: all that is light as well. `heavy`: it has servers or processes of its own, or loads the machine, so that
+   * two such cases are enough at a time. `alone`: it stops this process for a while, or counts what is in it.
+   */
+  readonly weight?: Weight | undefined;
   /** Longest run, ms. Default 30,000. */
   readonly limitMs?: number | undefined;
   run(t: Context): Promise<void>;
@@ -26,11 +29,15 @@ export interface Case {
   twin?(t: Context): Promise<void>;
 }
 
+export type Weight = "heavy" | "alone";
+
 export type Need = "url" | "server" | "foreign" | "expire" | "files";
 
 export type Claim = (capabilities: EffectiveCapabilities) => boolean;
 
 export const hasGroups: Claim = (c) => c.delivery.group !== "none";
+/** Beside a topic's first group there can be others. Where there can't, the one group begins with its topic. */
+export const hasMoreGroups: Claim = (c) => c.delivery.groups > 1;
 export const hasBroadcast: Claim = (c) => c.delivery.broadcast !== "none";
 export const redelivers: Claim = (c) => c.delivery.group === "at-least-once";
 export const replays: Claim = (c) => c.from.replay.length > 0;

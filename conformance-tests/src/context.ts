@@ -24,6 +24,7 @@ export interface ConnectOptions extends Options {
   readonly site?: Site | undefined;
   readonly tap?: Tap | undefined;
   readonly adapter?: Adapter | undefined;
+  readonly requires?: readonly Feature[] | undefined;
 }
 
 export interface RecordedBroker {
@@ -132,7 +133,7 @@ export class Context {
     return broker as Broker;
   }
 
-  #prepare(o: ConnectOptions): { adapter: Adapter; wire: Recorded; options: Options } {
+  #prepare(o: ConnectOptions): { adapter: Adapter; wire: Recorded; options: Options & { requires?: readonly Feature[] | undefined } } {
     const { site, tap, adapter, ...options } = o;
     const wire = recording(adapter ?? this.adapter(site), tap);
     return { adapter: this.#parts.mutate?.(wire.adapter) ?? wire.adapter, wire, options };
@@ -169,6 +170,18 @@ export class Context {
     return seen;
   }
 
+  /** What a topic is defined with so that its keys keep their order among members: nothing, where the backend sees to that by itself. */
+  get shared(): { readonly partitions?: number } {
+    return this.capabilities.coordination ? { partitions: 8 } : {};
+  }
+
+  /** How long a member may stand still before others take what it had: a lease, or a session, which harnesses make about as long. */
+  get absenceMs(): number {
+    const { lease, coordination } = this.capabilities;
+    if (lease.ms > 0 && Number.isFinite(lease.ms)) return lease.ms;
+    return coordination ? 10_000 : 1_500;
+  }
+
   /** How long to wait for a redelivery that only an expired lease brings. */
   get patience(): number {
     const lease = this.capabilities.lease.ms;
@@ -193,11 +206,14 @@ export function many(count: number, prefix = "m"): readonly string[] {
   return Array.from({ length: count }, (_, n) => `${prefix}-${n}`);
 }
 
+/** Where one record of a key travels at a time, hundreds of them are hundreds of round trips, and the machine may do much else. */
+const PATIENT_MS = 45_000;
+
 /** Publishes without waiting in between; resolves when all are confirmed. */
 export async function publishMany(
   topic: AnyTopic,
   payloads: readonly unknown[],
   key?: (n: number) => string | undefined,
 ): Promise<readonly Receipt[]> {
-  return await Promise.all(payloads.map((payload, n) => topic.publish(payload, { key: key?.(n) })));
+  return await Promise.all(payloads.map((payload, n) => topic.publish(payload, { key: key?.(n), timeoutMs: PATIENT_MS })));
 }

@@ -48,6 +48,10 @@ export interface AdapterHarness {
   topic?(seed: string): string;
   /** Whether the backend itself takes two different names for the same and refuses the second. Default: it tells all names apart. */
   collides?(name: string, other: string): boolean;
+  /** How many cases run side by side, most of whose time they wait. Fewer where the server can't keep up with so many. Default 8. */
+  readonly beside?: number | undefined;
+  /** How often `faults/server-killed` kills the server; five times with `BROKERKIT_CHAOS=1`. Default once. */
+  readonly kills?: number | undefined;
   /** Versions for the report, such as `{ client: "6.3.1", server: "7.0.15" }`. */
   versions?(site: Site): Promise<Readonly<Record<string, string>>>;
   /** The plain client of this backend, without brokerkit. */
@@ -121,6 +125,10 @@ export interface Provoke {
   readonly absent?: Partial<Readonly<Record<NetworkProvocation, string>>> | undefined;
   /** Makes a topic's oldest records disappear as retention would: when it resolves, only the newest `keep` are left. Needed for replay. */
   expire?(site: Site, topic: string, keep: number): Promise<void>;
+  /** Why nothing expires that a group has not acknowledged. Absent: it does. */
+  readonly unreadStays?: string | undefined;
+  /** Why retention by time can't be seen at work within a second. Absent: it can. */
+  readonly slowRetention?: string | undefined;
 }
 
 /** Types a harness at its definition, so that mistakes show in the adapter's own file. */

@@ -1,4 +1,5 @@
 // The conformance suite: `conformance(runner, harness)` registers every case with a test runner.
+export { systemClock } from "./clock.ts";
 export {
   type AdapterHarness,
   defineHarness,
@@ -14,4 +15,6 @@ export {
   type Provoked,
   type Site,
 } from "./harness.ts";
+export { Shared } from "./shared.ts";
+export { type OwnSite, Sites } from "./sites.ts";
 export { conformance, type Runner, type TestContext } from "./suite.ts";

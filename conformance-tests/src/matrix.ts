@@ -30,7 +30,11 @@ function replay({ capabilities: { from, seek } }: Report): string {
 }
 
 const keyOrder = ({ capabilities }: Report): string =>
-  ({ members: "between members", process: "within a process", none: "–" })[capabilities.keyOrder];
+  ({
+    members: capabilities.supply.keyOrder === "portable" ? "between members (with partitions)" : "between members",
+    process: "within a process",
+    none: "–",
+  })[capabilities.keyOrder];
 
 function deadLetter({ capabilities: { supply } }: Report): string {
   if (supply.deadLetter === "none") return "–";
@@ -39,8 +43,9 @@ function deadLetter({ capabilities: { supply } }: Report): string {
 
 function survived(report: Report): string {
   if (!report.capabilities.durable) return "not durable";
+  const { kills, killRecoveryMs } = report.measured;
   if (passed(report, "faults/server-killed", "faults/processes-killed"))
-    return `5 of 5 kills, back in ${report.measured["killRecoveryMs"]} ms`;
+    return `${kills} of ${kills} kill${kills === 1 ? "" : "s"}, back in ${killRecoveryMs} ms`;
   return "not proved";
 }
 
@@ -69,10 +74,11 @@ const MEASURED: Readonly<Record<string, string>> = {
   resumedAfterMs: "work resumed after a cut link was back: ms",
   prefetchWithConcurrency4: "messages owned by a member with 4 handlers that hang, of a backlog of 3,000",
   slowConsumerMiB: "memory that a handler 100 times slower than the producer costs, with a backlog of 80 MB: MiB",
+  kills: "kills -9 of the server, or of writers and readers",
   killUnsettled: "publishes/deliveries unsettled at each kill -9 of the server",
   killRecoveryMs: "work resumed after a kill -9, at the latest: ms",
-  killLost: "lost over five kills",
-  killDuplicates: "delivered again over five kills",
+  killLost: "lost over all kills",
+  killDuplicates: "delivered again over all kills",
   stopRecoveryMs: "work resumed after the server stood still: ms",
   cutsRecoveryMs: "work resumed after every connection was cut, at the latest: ms",
   cutsDuplicates: "delivered again over six cuts of every connection",

@@ -156,6 +156,7 @@ function recordDriver(driver: Driver, recorder: Recorder): Driver {
     replay: (request, signal) =>
       recorder.call("replay", { topic: request.topic }, async () => recordCursor(await driver.replay(request, signal), request, recorder)),
     admin: recordAdmin(driver.admin, recorder),
+    ...(driver.coordination && { coordination: driver.coordination }),
     ping: (signal) => recorder.call("ping", {}, () => driver.ping(signal)),
     classify: (error) => driver.classify(error),
     close: () => recorder.call("close", {}, () => driver.close()),
@@ -219,8 +220,8 @@ function recordAdmin(admin: Admin, recorder: Recorder): Admin {
     createTopic: (spec, signal) => recorder.call("admin.createTopic", { topic: spec.name }, () => admin.createTopic(spec, signal)),
     describeTopic: (topic, signal) => recorder.call("admin.describeTopic", { topic }, () => admin.describeTopic(topic, signal)),
     deleteTopic: (topic, signal) => recorder.call("admin.deleteTopic", { topic }, () => admin.deleteTopic(topic, signal)),
-    createGroup: (topic, group, from, signal) =>
-      recorder.call("admin.createGroup", { topic, group }, () => admin.createGroup(topic, group, from, signal)),
+    createGroup: (topic, group, from, signal, exclusive) =>
+      recorder.call("admin.createGroup", { topic, group }, () => admin.createGroup(topic, group, from, signal, exclusive)),
     deleteGroup: (topic, group, signal) =>
       recorder.call("admin.deleteGroup", { topic, group }, () => admin.deleteGroup(topic, group, signal)),
     position: (topic, group, signal) => recorder.call("admin.position", { topic, group }, () => admin.position(topic, group, signal)),

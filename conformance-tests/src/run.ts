@@ -133,6 +133,7 @@ export class Run {
     } catch (error) {
       // The case's own failure is the one to see, whatever its clean-up meets.
       await context.cleanUp().catch(() => {});
+      await this.#sites.discard();
       throw error;
     }
     await context.cleanUp();

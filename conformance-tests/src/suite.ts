@@ -1,9 +1,9 @@
 import { BrokerUnavailableError } from "./brokers/index.ts";
-import type { Case } from "./case.ts";
 import { CASES } from "./cases/index.ts";
 import type { AdapterHarness, Harness } from "./harness.ts";
 import { makeReport, slowest, writeReport } from "./report.ts";
 import { type CaseResult, Run } from "./run.ts";
+import { Schedule } from "./schedule.ts";
 
 /** What both runners hand to a test. */
 export interface TestContext {
@@ -17,9 +17,10 @@ export interface Runner {
   readonly afterAll: (body: () => Promise<void>) => unknown;
 }
 
-/** So many cases run side by side: most of their time they wait. Cases that must be alone come last, one by one. */
+/** Cases that run side by side. */
 const BESIDE = 8;
-const TIMEOUT_MS = 180_000;
+/** Longer than the limits of two cases: one may have to wait for its place. */
+const TIMEOUT_MS = 400_000;
 /** No gap is allowed here: these are the promises that everything else stands on. */
 const WITHOUT_GAPS = /^(publish|ack|nack|dead-letter|order)\//;
 
@@ -28,7 +29,7 @@ const WITHOUT_GAPS = /^(publish|ack|nack|dead-letter|order)\//;
  *
  * Environment: `BROKERKIT_CASES` runs only the cases whose id holds that text; `BROKERKIT_SEED` repeats a run; `BROKERKIT_REPORTS` is the
  * folder of the JSON reports (default `reports`); `BROKERKIT_RECORD` is a folder that takes the report as well, to be committed;
- * `BROKERKIT_CHAOS=1` makes stops last 30 s.
+ * `BROKERKIT_CHAOS=1` makes stops last 30 s and kills servers five times.
  */
 export function conformance(runner: Runner, harness: Harness): void {
   for (const adapter of harness.adapters) {
@@ -41,19 +42,12 @@ function registerAdapter(runner: Runner, whole: Harness, harness: AdapterHarness
   const wanted = env["BROKERKIT_CASES"];
   const cases = CASES.filter((one) => wanted === undefined || wanted === "" || one.id.includes(wanted));
   const run = new Run(whole, harness, { seed: env["BROKERKIT_SEED"] });
-  const results = new Map<Case, Promise<CaseResult>>();
-  const begin = (one: Case): Promise<CaseResult> => {
-    const running = results.get(one) ?? run.run(one);
-    results.set(one, running);
-    return running;
-  };
+  const schedule = new Schedule(cases, harness.beside ?? BESIDE, (one) => run.run(one));
 
   runner.test("known gaps are gaps, where gaps are allowed", { timeout: TIMEOUT_MS }, async () => checkGaps(harness));
   for (const [index, one] of cases.entries()) {
     runner.test(one.id, { timeout: TIMEOUT_MS }, async (context) => {
-      // Begins this case and the next few: their waits overlap.
-      if (!one.alone) for (const next of cases.slice(index, index + BESIDE)) if (!next.alone) void begin(next);
-      const result = await begin(one);
+      const result = await schedule.result(index);
       // Where there is no way to get the server, nothing is proved: skipped on a desk, a failure where it counts.
       if (result.error instanceof BrokerUnavailableError && env["CI"] !== "true") return void context.skip(result.error.message);
       if (result.outcome === "fail") throw describeFailure(result, run.seed);

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { Broker } from "brokerkit";
+import { type Broker, defineTopic } from "brokerkit";
 import { check } from "./assert.ts";
 import {
   type Claims,
@@ -7,6 +7,7 @@ import {
   type GroupClaims,
   type HistoryWriter,
   check as judge,
+  type KeyScope,
   openHistory,
   readHistory,
   type Verdict,
@@ -15,6 +16,7 @@ import type { ConnectOptions, Context } from "./context.ts";
 import type { Site } from "./harness.ts";
 import { Consumer, type ConsumerOptions, Producer, type ProducerOptions } from "./programs/load.ts";
 import { startWorker, type Worker } from "./programs/start.ts";
+import { anything } from "./stage.ts";
 import { now, pass, until } from "./wait.ts";
 
 type Load<O> = Partial<Omit<O, "topic">> & { readonly connect?: ConnectOptions | undefined };
@@ -31,11 +33,15 @@ export class Trial {
   readonly producers: Producer[] = [];
   readonly consumers: Consumer[] = [];
   readonly #workers: Worker[] = [];
+  readonly #members: boolean;
+  #ready: Promise<void> | undefined;
   #names = 0;
 
-  constructor(t: Context, site: Site) {
+  /** `members`: keys are to keep their order among members, so the topic is made for that where the backend needs it. */
+  constructor(t: Context, site: Site, { members = false }: { readonly members?: boolean } = {}) {
     this.#t = t;
     this.#site = site;
+    this.#members = members;
     this.topic = t.topic("trial");
     this.folder = join(site.folder, `history-${this.topic}`);
     this.#main = openHistory(this.folder, "main");
@@ -62,7 +68,15 @@ export class Trial {
   }
 
   async broker(o: ConnectOptions = {}): Promise<Broker> {
-    return await this.#t.connect({ site: this.#site, ...o });
+    const broker = await this.#t.connect({ site: this.#site, ...o });
+    this.#ready ??= this.#provision(broker);
+    await this.#ready;
+    return broker;
+  }
+
+  /** The topic, before anybody publishes to it. */
+  async #provision(broker: Broker): Promise<void> {
+    if (this.#members) await broker.provision([defineTopic(this.topic, { schema: anything, ...this.#t.shared })]);
   }
 
   async producer({ connect, ...o }: Load<ProducerOptions> = {}): Promise<Producer> {
@@ -101,6 +115,7 @@ export class Trial {
   }): Promise<Worker & { readonly name: string }> {
     const name = this.#name("worker");
     const { topic } = this;
+    if (this.#ready === undefined) await this.broker();
     const worker = await startWorker({
       url: this.#t.url(this.#site),
       history: this.folder,
@@ -120,10 +135,15 @@ export class Trial {
     return () => this.#main.record({ type: "ok", f: "crash", unit, target });
   }
 
+  /** What users are told is what a topic can have; one without partitions has what the backend itself keeps. */
+  get #order(): KeyScope {
+    return this.#members ? this.#t.capabilities.keyOrder : this.#t.harness.expected.keyOrder;
+  }
+
   #claims(more: Partial<Claims>): Claims {
     const c = this.#t.capabilities;
     return {
-      order: c.message.key ? c.keyOrder : "none",
+      order: c.message.key ? this.#order : "none",
       atLeastOnce: c.delivery.group === "at-least-once",
       settle: c.settle.unit === "prefix" ? "prefix" : "each",
       ...more,

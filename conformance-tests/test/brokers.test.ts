@@ -67,6 +67,22 @@ describe("a private broker", () => {
     await broker.kill();
   });
 
+  it("says how it ended and what it printed last when nobody asked it to end, and only then", async () => {
+    const warned = vi.spyOn(process, "emitWarning").mockReturnValue();
+    const broker = await start(redis, { destructive: true });
+    await broker.restart();
+    await broker.kill();
+    await broker.restart();
+    await ask(broker, "SHUTDOWN").catch(() => "");
+    await until(() => warned.mock.calls.length > 0, { timeoutMs: 10_000, what: "the warning" });
+    await broker.close();
+    const said = warned.mock.calls.map(([text]) => String(text));
+    expect(said).toEqual([
+      expect.stringMatching(/^redis at 127\.0\.0\.1:\d+ ended by itself \(code 0\)\. Its log ends with:\n(.|\n)*bye bye/),
+    ]);
+    expect(said[0]?.split("\n").length).toBeLessThanOrEqual(21);
+  });
+
   it("leaves nothing behind when it is closed, also twice and when frozen", async () => {
     let data = "";
     const recipe = {

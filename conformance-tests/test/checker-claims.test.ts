@@ -218,6 +218,17 @@ describe("settling", () => {
     expect(run.check()).toMatchObject({ valid: false, gap: { count: 1 } });
   });
 
+  it("lets a message that was never confirmed go with its server, and no other", () => {
+    const killed = (confirmed: "ok" | "info"): Script =>
+      script().begin("a", 1).receive("w", "a").crash("broker").end("a", confirmed).done("w", "a").ack("w", "a", "fail").back("broker");
+    expect(killed("info").check().valid).toBe(true);
+    expect(killed("ok").check()).toMatchObject({ valid: false, gap: { count: 1 } });
+    // What came again after the server did was there.
+    expect(killed("info").receive("w", "a").check()).toMatchObject({ valid: false, gap: { count: 1 } });
+    const member = script().begin("a", 1).receive("w", "a").end("a", "info").crash("shard", "w").ack("w", "a", "fail");
+    expect(member.check()).toMatchObject({ valid: false, gap: { count: 1 } });
+  });
+
   it("lets a failed message be acknowledged: it went to the dead letters", () => {
     expect(script().publish("a", 1).receive("w", "a").done("w", "a", "fail").ack("w", "a").check().valid).toBe(true);
   });
@@ -304,6 +315,21 @@ describe("overlap", () => {
       if (unit === "shard") run.done("w", "a");
       expect(run.check()).toMatchObject({ valid: true, overlap: { count: 0 }, duplicates: { count: 1, bound: 1 } });
     }
+  });
+
+  it("ends as well for a run that began after the freeze was written down and before it took hold, not for one that began after it", () => {
+    const began = (after: number): Script =>
+      script()
+        .publish("a", 1)
+        .crash("process", "w")
+        .wait(after)
+        .receive("w", "a")
+        .wait(2)
+        .handle("v", "a")
+        .wait(40 - after);
+    const thawed = (after: number): Script => began(after).back("process", "w").done("w", "a");
+    expect(thawed(2).check().overlap.count).toBe(0);
+    expect(thawed(36).check().overlap.count).toBe(1);
   });
 
   it("is none within one batch", () => {

@@ -1,17 +1,20 @@
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { mavenJars } from "../src/brokers/index.ts";
+import { mavenArchive, mavenJars } from "../src/brokers/index.ts";
 
-const sum = (text: string): string => createHash("sha256").update(text).digest("hex");
+const sum = (text: string | Uint8Array): string => createHash("sha256").update(text).digest("hex");
 
 /** A repository that serves these paths, an empty folder, and the environment that points to it. */
-async function repository(files: Readonly<Record<string, string>>): Promise<{ folder: string; env: NodeJS.ProcessEnv; asked: string[] }> {
+async function repository(
+  files: Readonly<Record<string, string | Uint8Array>>,
+): Promise<{ folder: string; env: NodeJS.ProcessEnv; asked: string[] }> {
   const asked: string[] = [];
   const server = createServer((request, response) => {
     asked.push(request.url ?? "");
@@ -58,4 +61,31 @@ test("coordinates that are none are refused before anything is asked for", async
     '"org.one:core" is no "<group>:<artifact>:<version>"',
   );
   expect(asked).toEqual([]);
+});
+
+/** A tar file with one folder, as distributions are. */
+async function archive(): Promise<Buffer> {
+  const folder = await mkdtemp(join(tmpdir(), "brokerkit-test-"));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  await mkdir(join(folder, "one-1.0", "lib"), { recursive: true });
+  await writeFile(join(folder, "one-1.0", "lib", "one.jar"), "one");
+  return execFileSync("tar", ["-czf", "-", "-C", folder, "one-1.0"]);
+}
+
+test("a distribution comes by its type and classifier, and what is in its folder is unpacked", async () => {
+  const file = await archive();
+  const { folder, env, asked } = await repository({ "/repo/org/one/one-distribution/1.0/one-distribution-1.0-bin.tar.gz": file });
+  await mavenArchive("org.one:one-distribution:1.0:tar.gz:bin", sum(file), folder, env);
+  expect(asked).toHaveLength(1);
+  expect(await readdir(folder, { recursive: true })).toEqual(["lib", "lib/one.jar"]);
+  expect(await readdir(dirname(folder))).not.toContainEqual(expect.stringContaining(`${basename(folder)}-`));
+});
+
+test("a distribution with another sum is refused, and nothing of it is unpacked", async () => {
+  const file = await archive();
+  const { folder, env } = await repository({ "/repo/org/one/one/1.0/one-1.0-bin.tar.gz": file });
+  await expect(mavenArchive("org.one:one:1.0:tar.gz:bin", sum("other"), folder, env)).rejects.toThrow(
+    `one-1.0-bin.tar.gz was fetched with the SHA-256 ${sum(file)}, but ${sum("other")} is expected: it is not used`,
+  );
+  expect(await readdir(folder)).toEqual([]);
 });

@@ -6,7 +6,7 @@ const ANYWHERE = ["latest", "earliest", "time", "position"] as const;
 
 /** The built-in backend with short leases, for the suite's own tests: the conforming one that mutants are made of. */
 const expected: Capabilities = {
-  delivery: { group: "at-least-once", broadcast: "at-least-once" },
+  delivery: { group: "at-least-once", broadcast: "at-least-once", groups: Number.POSITIVE_INFINITY },
   durable: false,
   durabilityOnAck: "memory",
   publish: { maxRecords: 1_000, maxBytes: 64 * 2 ** 20, inFlight: 1, order: "call" },
@@ -16,6 +16,7 @@ const expected: Capabilities = {
   lease: { ms: 600, extend: true },
   hold: { maxMs: Number.POSITIVE_INFINITY, maxUnacked: Number.POSITIVE_INFINITY, scope: "shard" },
   keyOrder: "members",
+  coordination: false,
   from: { group: ANYWHERE, broadcast: ANYWHERE, replay: ["earliest", "time", "position"] },
   seek: "live",
   cursorEnd: true,

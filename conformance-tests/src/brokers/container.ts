@@ -64,7 +64,7 @@ export async function startContainer(recipe: BrokerRecipe, options: BrokerOption
     started = await image.start();
     const host = started.getHost();
     const address = { ...at, host: host === "localhost" ? "127.0.0.1" : host };
-    const endpoint = { url: recipe.url(address), ...address };
+    const endpoint = { url: recipe.url({ ...address, extraPorts: [] }), ...address };
     await untilReady(recipe, endpoint);
     let closed: Promise<void> | undefined;
     const close = (): Promise<void> => {

@@ -6,8 +6,10 @@ const address = /^[a-z][a-z0-9+.-]*:\/\/(?:[^@/]*@)?(\[[^\]]+\]|[^:/?,]+)(?::(\d
 /** Host and port of a URL, of the first server where it lists several. */
 export function endpointOf(recipe: BrokerRecipe, url: string): Endpoint {
   const match = address.exec(url);
-  if (match?.[1] === undefined)
-    throw new Error(`${recipe.variable} does not hold a URL like ${recipe.url({ host: "localhost", port: recipe.port, options: {} })}`);
+  if (match?.[1] === undefined) {
+    const usual = recipe.url({ host: "localhost", port: recipe.port, extraPorts: [], options: {} });
+    throw new Error(`${recipe.variable} does not hold a URL like ${usual}`);
+  }
   const host = match[1].replace(/^\[|\]$/g, "");
   return { url, host, port: match[2] === undefined ? recipe.port : Number(match[2]), options: {} };
 }

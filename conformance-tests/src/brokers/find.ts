@@ -2,14 +2,7 @@ import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { delimiter, isAbsolute, join } from "node:path";
 import { cached } from "./cache.ts";
 import { install, unpack } from "./debian.ts";
-import { type BrokerRecipe, BrokerUnavailableError, type ProcessRecipe } from "./recipe.ts";
-
-/** A program, where its package is unpacked, and what its environment needs for that. */
-export interface Program {
-  readonly binary: string;
-  readonly home: string;
-  readonly env: Readonly<Record<string, string>>;
-}
+import { type BrokerRecipe, BrokerUnavailableError, type ProcessRecipe, type Program } from "./recipe.ts";
 
 // Servers are often installed where an ordinary user's PATH does not look.
 const systemFolders = ["/usr/local/sbin", "/usr/sbin", "/sbin"];

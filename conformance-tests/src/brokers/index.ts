@@ -2,7 +2,8 @@
 export { type ReservedPort, reservePort } from "../faults/ports.ts";
 export { cacheFolder } from "./cache.ts";
 export { makeCertificates } from "./certificates.ts";
-export { mavenJars } from "./maven.ts";
+export { LOG4J } from "./log4j.ts";
+export { mavenArchive, mavenJars } from "./maven.ts";
 export {
   type BrokerOptions,
   type BrokerRecipe,
@@ -11,9 +12,11 @@ export {
   type Download,
   type Endpoint,
   type Library,
+  type Listening,
   NotOursError,
   type Place,
   type ProcessRecipe,
+  type Program,
   type RunningBroker,
   type StartOptions,
 } from "./recipe.ts";

@@ -5,8 +5,16 @@ import { dirname, join } from "node:path";
 import { guardPath, releasePath } from "../faults/guard.ts";
 import { type ReservedPort, reservePort } from "../faults/ports.ts";
 import { cached } from "./cache.ts";
-import { findProgram, type Program } from "./find.ts";
-import { type BrokerOptions, type BrokerRecipe, BrokerUnavailableError, type Endpoint, type Place, type ProcessRecipe } from "./recipe.ts";
+import { findProgram } from "./find.ts";
+import {
+  type BrokerOptions,
+  type BrokerRecipe,
+  BrokerUnavailableError,
+  type Endpoint,
+  type Place,
+  type ProcessRecipe,
+  type Program,
+} from "./recipe.ts";
 import { run } from "./run.ts";
 
 /** Everything that a start as a local process needs; it stays the same over restarts. */
@@ -75,7 +83,7 @@ async function lay(
     env,
     cwd: folder,
     logFile: join(folder, "log"),
-    endpoint: { url: broker.url(at), ...at },
+    endpoint: { url: broker.url({ ...at, extraPorts }), ...at },
   };
 }
 
@@ -89,7 +97,7 @@ export async function prepareLaunch(broker: BrokerRecipe, context: LaunchContext
   if (process.platform === "win32") throw new BrokerUnavailableError(`${broker.name} as a local process needs a POSIX system`);
   const program = await findProgram(broker, recipe, context.cache, context.env);
   const { library: wanted } = recipe;
-  const library = wanted === undefined ? "" : await cached(context.cache, wanted.name, (folder) => wanted.fill(folder));
+  const library = wanted === undefined ? "" : await cached(context.cache, wanted.name, (folder) => wanted.fill(folder, program));
   const folder = context.folder ?? (await mkdtemp(join(tmpdir(), `brokerkit-${broker.name}-`)));
   const own = context.folder === undefined;
   const ports: ReservedPort[] = [];

@@ -3,6 +3,9 @@ import { type Launch, type LaunchContext, prepareLaunch } from "./launch.ts";
 import { askVersion, tailOf, untilReady } from "./ready.ts";
 import type { BrokerRecipe, RunningBroker } from "./recipe.ts";
 
+/** How much of the log tells why a broker ended. */
+const LAST_LINES = 20;
+
 /** It ended before it served: most often because another program took its port in the meantime. */
 class EndedEarlyError extends Error {
   override readonly name = "EndedEarlyError";
@@ -36,6 +39,10 @@ class PrivateBroker implements RunningBroker {
   readonly #recipe: BrokerRecipe;
   readonly #launch: Launch;
   #child: RunningProcess;
+  /** The one that was asked to end, so that there is nothing to say when it does. */
+  #ending: RunningProcess | undefined;
+  /** Nothing more is to be said about an end. */
+  #told: Promise<void>;
   #closed: Promise<void> | undefined;
 
   constructor(recipe: BrokerRecipe, launch: Launch, child: RunningProcess, version: string) {
@@ -45,6 +52,17 @@ class PrivateBroker implements RunningBroker {
     this.name = recipe.name;
     this.version = version;
     ({ url: this.url, host: this.host, port: this.port } = launch.endpoint);
+    this.#told = this.#watch(child);
+  }
+
+  /** Whoever uses it sees that it is gone and not why, so that is said on standard error. */
+  async #watch(child: RunningProcess): Promise<void> {
+    const { code, signal } = await child.exited;
+    if (this.#ending === child) return;
+    const log = (await this.log()).split("\n").slice(-LAST_LINES).join("\n");
+    process.emitWarning(
+      `${this.name} at ${this.host}:${this.port} ended by itself (${signal ?? `code ${code}`}). Its log ends with:\n${log}`,
+    );
   }
 
   log(): Promise<string> {
@@ -52,13 +70,16 @@ class PrivateBroker implements RunningBroker {
   }
 
   async kill(): Promise<void> {
+    this.#ending = this.#child;
     await this.#child.kill();
   }
 
   async restart(): Promise<void> {
     if (this.#closed !== undefined) throw new Error(`${this.name} is closed`);
+    this.#ending = this.#child;
     await this.#child.terminate(10_000);
     this.#child = await begin(this.#recipe, this.#launch);
+    this.#told = this.#watch(this.#child);
   }
 
   async stop(): Promise<void> {
@@ -70,8 +91,15 @@ class PrivateBroker implements RunningBroker {
   }
 
   close(): Promise<void> {
-    this.#closed ??= this.#child.kill().then(() => this.#launch.discard());
+    this.#closed ??= this.#close();
     return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    await this.kill();
+    // It may have ended before, and then its log is still being read.
+    await this.#told;
+    await this.#launch.discard();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

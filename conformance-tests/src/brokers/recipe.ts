@@ -9,6 +9,12 @@ export interface Endpoint {
   readonly options: BrokerOptions;
 }
 
+/** Where a broker is reached, as far as it is known before its URL is. */
+export interface Listening extends Omit<Endpoint, "url"> {
+  /** The further ports of a local process; none elsewhere. */
+  readonly extraPorts: readonly number[];
+}
+
 /** What a local process may use: all of it exists, is empty at the first start, and is kept between restarts. */
 export interface Place {
   readonly host: string;
@@ -32,12 +38,23 @@ export interface Place {
 export interface Library {
   /** Folder name in the cache: name and version. */
   readonly name: string;
-  /** Fills an empty folder and verifies what it fetched. Called once at a time, and again only if it failed. */
-  fill(folder: string): Promise<void>;
+  /**
+   * Fills an empty folder and verifies what it fetched. Called once at a time, and again only if it failed. The folder gets its name afterwards.
+   * @param program the one that will use it
+   */
+  fill(folder: string, program: Program): Promise<void>;
+}
+
+/** A program that was found, where its package is unpacked ("/" when it is installed), and what its environment needs for that. */
+export interface Program {
+  readonly binary: string;
+  readonly home: string;
+  readonly env: Readonly<Record<string, string>>;
 }
 
 /** A program of another source than the distribution. */
-export interface Download extends Library {
+export interface Download extends Omit<Library, "fill"> {
+  fill(folder: string): Promise<void>;
   /** The program inside that folder. */
   readonly binary: string;
 }
@@ -83,7 +100,7 @@ export interface BrokerRecipe {
   readonly variable: string;
   /** Its usual port, for URLs that name none. */
   readonly port: number;
-  readonly url: (at: Omit<Endpoint, "url">) => string;
+  readonly url: (at: Listening) => string;
   /** One look, at socket level, whether it serves: resolves if it does, rejects if it does not yet. Heed the signal: it may not answer at all. */
   readonly ready: (at: Endpoint, signal: AbortSignal) => Promise<void>;
   /** The server's version, asked of the server. */

@@ -140,7 +140,7 @@ export const admin: readonly Case[] = [
     states: "provision creates topics and their groups; dryRun says what it would do and does nothing.",
     async run(t) {
       const { broker, wire } = await t.record();
-      const groups = redelivers(t.capabilities) ? ["one", "two"] : undefined;
+      const groups = redelivers(t.capabilities) ? ["one", "two"].slice(0, t.capabilities.delivery.groups) : undefined;
       const topic = defineTopic(t.topic(), { schema: anything, groups });
       const dry = await broker.provision([topic], { dryRun: true });
       equal(wire.of("admin.createTopic").length + wire.of("admin.createGroup").length, 0, "create calls of a dry run");
@@ -186,10 +186,10 @@ export const admin: readonly Case[] = [
       await broker.provision([defineTopic(topic.name, { schema: anything })]);
       equal((await topic.describe()).exists, true, "exists");
       if (!redelivers(t.capabilities)) return;
-      await topic.createGroup("one");
-      await topic.createGroup("two");
+      const made = ["one", "two"].slice(0, t.capabilities.delivery.groups);
+      for (const name of made) await topic.createGroup(name);
       const { groups } = await topic.describe();
-      if (groups !== undefined) equal([...groups].sort(), ["one", "two"], "groups");
+      if (groups !== undefined) equal([...groups].sort(), made, "groups");
     },
     async twin(t) {
       const { broker, wire } = await t.record();

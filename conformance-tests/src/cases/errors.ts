@@ -135,7 +135,7 @@ export const errors: readonly Case[] = [
       const secrets = ["canary-user-8c1f", "canary-pass/8c1f+%"];
       const site = { ...t.site, host: "127.0.0.1", port: await closedPort() };
       const plain = t.url(site);
-      const url = plain.replace("://", `://${secrets.map(encodeURIComponent).join(":")}@`);
+      const url = plain.replace(/:\/\/([^@/?]*@)?/, `://${secrets.map(encodeURIComponent).join(":")}@`);
       check(url !== plain, "the harness's URL has an authority");
       const logged: unknown[] = [];
       const log = (...parts: unknown[]): void => {

@@ -16,8 +16,8 @@ interface Proxied {
 }
 
 /** A private server with a fault proxy in front: `site` is dialled through the proxy. */
-async function proxied(t: Context): Promise<Proxied & { readonly direct: OwnSite }> {
-  const direct = await t.own();
+async function proxied(t: Context, own?: OwnSite): Promise<Proxied & { readonly direct: OwnSite }> {
+  const direct = own ?? (await t.own());
   const proxy = await startProxy({ host: direct.host, port: direct.port });
   t.defer(() => proxy.close());
   return { direct, proxy, site: { ...direct, host: proxy.host, port: proxy.port } };
@@ -28,8 +28,8 @@ const server = (site: OwnSite): NonNullable<OwnSite["broker"]> => defined(site.b
 const chaos = process.env["BROKERKIT_CHAOS"] === "1";
 /** A stop that outlasts what the backend gives a member to answer. */
 const stopMs = (t: Context): number => (chaos ? 30_000 : 1.5 * (leases(t.capabilities) ? t.capabilities.lease.ms : 1_500));
-/** Past the end of a lease; where none is declared, past that of a session, which harnesses make about as long. */
-const frozenMs = (t: Context): number => 2 * (leases(t.capabilities) ? t.capabilities.lease.ms : 1_500);
+/** Long enough for others to have taken what a member had. */
+const frozenMs = (t: Context): number => t.absenceMs + Math.min(t.absenceMs, 3_000);
 const RESUME_MS = 10_000;
 
 /** Everything readable on the topic, by a new group or a replay. */
@@ -41,8 +41,8 @@ async function stored(t: Context, site: OwnSite, name: string, group: string | u
   return sink;
 }
 
-function deep(states: string, id: string, one: Omit<Case, "id" | "states" | "alone">): Case {
-  return { id, states, alone: true, limitMs: chaos ? 170_000 : 80_000, ...one };
+function deep(states: string, id: string, one: Omit<Case, "id" | "states" | "weight">): Case {
+  return { id, states, weight: "heavy", limitMs: chaos ? 170_000 : 80_000, ...one };
 }
 
 export const faults: readonly Case[] = [
@@ -98,8 +98,9 @@ export const faults: readonly Case[] = [
       needs: ["server"],
       requires: redelivers,
       async run(t) {
+        const own = await t.own();
         for (const at of ["answered", "before"] as const) {
-          const { site, proxy, direct } = await proxied(t);
+          const { site, proxy, direct } = await proxied(t, own);
           const topic = open(await t.connect({ site }), t.topic());
           await topic.createGroup("g");
           await topic.publish("first");
@@ -205,14 +206,16 @@ export const faults: readonly Case[] = [
   deep("Latency, a thin link and one-byte slices change nothing but time.", "faults/slow-links", {
     needs: ["server"],
     async run(t) {
+      const own = await t.own();
       for (const kind of ["latency", "slices", "bandwidth"] as const) {
-        const { site, proxy } = await proxied(t);
+        const { site, proxy } = await proxied(t, own);
         const topic = open(await t.connect({ site }), t.topic());
         const sink = new Sink();
         await sink.join(topic, { ...t.way(), concurrency: 4 });
         if (kind === "latency") proxy.latency(60);
         if (kind === "slices") proxy.slice(1);
-        if (kind === "bandwidth") proxy.bandwidth(1_024);
+        // What a read brings has to come within a lease, which is short here.
+        if (kind === "bandwidth") proxy.bandwidth(4_096);
         const count = kind === "bandwidth" ? 3 : 30;
         await within(publishMany(topic, many(count)), 25_000, `publishes over a link with ${kind}`);
         await sink.reaches(count, 25_000);
@@ -247,9 +250,11 @@ export const faults: readonly Case[] = [
     },
   ),
   deep(
-    "The server is killed (SIGKILL) and restarted five times under load: nothing confirmed is lost, nothing comes that was not published, duplicates stay within their bound, order holds, work resumes within 10 s.",
+    "The server is killed (SIGKILL) and restarted under load: nothing confirmed is lost, nothing comes that was not published, duplicates stay within their bound, order holds, work resumes within 10 s.",
     "faults/server-killed",
     {
+      // Some servers need half a minute to start on a machine that does much else, and some are started six times.
+      limitMs: 170_000,
       needs: ["server"],
       requires: all(redelivers, survivesKill),
       async run(t) {
@@ -257,8 +262,9 @@ export const faults: readonly Case[] = [
         const trial = new Trial(t, site);
         const consumer = await trial.consumer({ concurrency: 400, handlerMs: 100 });
         const producer = await trial.producer({ perSecond: 3_000, window: 100, keys: 1_000 });
+        const kills = chaos ? 5 : (t.harness.kills ?? 1);
         const unsettled: string[] = [];
-        for (let kill = 1; kill <= 5; kill += 1) {
+        for (let kill = 1; kill <= kills; kill += 1) {
           await until(
             () => consumer.unsettled >= 110 && consumer.acknowledged >= 1_000 * (kill - 1) + 200,
             () =>
@@ -285,6 +291,7 @@ export const faults: readonly Case[] = [
         );
         const verdict = await trial.judge({ recoveryMs: RESUME_MS });
         check(verdict.published.acknowledged >= 5_000, `confirmed: ${verdict.published.acknowledged}`);
+        t.measure("kills", kills);
         t.measure("killUnsettled", unsettled.join(" "));
         t.measure("killRecoveryMs", Math.round(verdict.recoveryMs ?? 0));
         t.measure("killLost", verdict.lost.count);
@@ -317,6 +324,7 @@ export const faults: readonly Case[] = [
         stays.handlerMs = 0;
         stays.subscription.setConcurrency(200);
         const verdict = await trial.judge({ recoveryMs: RESUME_MS });
+        t.measure("kills", 5);
         t.measure("killLost", verdict.lost.count);
         t.measure("killRecoveryMs", Math.round(verdict.recoveryMs ?? 0));
         t.measure("killDuplicates", `${verdict.duplicates.count} of at most ${verdict.duplicates.bound}`);
@@ -330,7 +338,7 @@ export const faults: readonly Case[] = [
       needs: ["url"],
       requires: redelivers,
       async run(t) {
-        const trial = new Trial(t, await t.own());
+        const trial = new Trial(t, await t.own(), { members: true });
         const stays = await trial.consumer({ concurrency: 50 });
         const producer = await trial.producer({ perSecond: 1_500 });
         for (const draining of [false, true]) {
@@ -358,7 +366,7 @@ export const faults: readonly Case[] = [
       needs: ["url"],
       requires: redelivers,
       async run(t) {
-        const trial = new Trial(t, await t.own());
+        const trial = new Trial(t, await t.own(), { members: true });
         const worker = await trial.worker({ consume: { concurrency: 50, handlerMs: 60 } });
         await trial.consumer({ concurrency: 50 });
         const producer = await trial.producer({ perSecond: 800 });
@@ -378,12 +386,42 @@ export const faults: readonly Case[] = [
     },
   ),
   deep(
+    "Of four members in processes of their own one is killed (SIGKILL) and one frozen past its lease and thawed: a key is never handled by two at once, each key keeps its order over all members, and nothing is lost.",
+    "faults/four-members",
+    {
+      needs: ["url"],
+      // A log's own members live by its sessions: the cases around this one have them.
+      requires: all(redelivers, hasKeys, (c) => c.keyOrder === "members" && c.settle.unit !== "prefix"),
+      async run(t) {
+        const trial = new Trial(t, await t.own(), { members: true });
+        const workers = await Promise.all([0, 1, 2, 3].map(() => trial.worker({ consume: { concurrency: 30, handlerMs: 20 } })));
+        const [killed, frozen, ...others] = workers as [(typeof workers)[0], (typeof workers)[0], ...typeof workers];
+        await trial.producer({ perSecond: 600, keys: 200 });
+        for (const worker of workers) await worker.reaches((counts) => counts.acknowledged >= 20, `${worker.name} at work`, 30_000);
+        trial.interrupt("process", killed.name);
+        await killed.process.kill();
+        const over = trial.interrupt("process", frozen.name);
+        await frozen.process.freeze();
+        await pass(frozenMs(t));
+        await frozen.process.thaw();
+        over();
+        const before = workers.map((worker) => worker.counts.acknowledged);
+        for (const [n, worker] of [...others, frozen].entries()) {
+          const goal = (before[workers.indexOf(worker)] ?? 0) + 50;
+          await worker.reaches((counts) => counts.acknowledged >= goal, `member ${n} to have a share again`, RESUME_MS + 3 * t.absenceMs);
+        }
+        const verdict = await trial.judge();
+        t.measure("fourMembersDuplicates", `${verdict.duplicates.count} of at most ${verdict.duplicates.bound}`);
+      },
+    },
+  ),
+  deep(
     "Members come and go (1 → 4 → 1) with work in flight: each message is handled, order holds as declared, duplicates stay within their bound.",
     "faults/members-come-and-go",
     {
       requires: all(redelivers, hasKeys),
       async run(t) {
-        const trial = new Trial(t, await t.own());
+        const trial = new Trial(t, await t.own(), { members: true });
         const first = await trial.consumer({ concurrency: 20, handlerMs: 10 });
         const producer = await trial.producer({ perSecond: 1_500 });
         await until(() => first.acknowledged >= 200, "the first member at work");
@@ -496,7 +534,13 @@ export const faults: readonly Case[] = [
         await producer.stop();
         const last = producer.confirmedIds.at(-1);
         await until(() => last !== undefined && consumer.acknowledgedIds.has(last), "the last message");
-        const verdict = await trial.judge({ duplicates: "any" });
+        // Before the last there may be some to come: a backlog, and what a cut took along until its lease is over.
+        for (let before = -1; before !== consumer.received; ) {
+          before = consumer.received;
+          await pass(frozenMs(t));
+        }
+        // Groups of the same backend may lose nothing; this reader may, so there is nothing to wait for.
+        const verdict = await trial.judge({ duplicates: "any", atLeastOnce: false });
         t.measure("lostCounted", verdict.lost.reported);
         t.measure("lostTruly", verdict.lost.count);
       },

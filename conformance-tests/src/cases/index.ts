@@ -16,9 +16,13 @@ import { publish } from "./publish.ts";
 import { replay } from "./replay.ts";
 import { subscribe } from "./subscribe.ts";
 
-/** Every case, what runs by itself last. */
+const WEIGHTS: readonly Case["weight"][] = [undefined, "heavy", "alone"];
+
+const longest = ({ weight, limitMs = 0 }: Case): number => (weight === "heavy" ? limitMs : 0);
+
+/** Every case: the light ones, then the heavy ones with the longest first, and last what runs by itself. */
 export const CASES: readonly Case[] = Object.freeze(
   [declared, publish, payload, subscribe, ack, nack, deadLetter, lease, order, replay, delay, flow, lifecycle, admin, errors, faults]
     .flat()
-    .sort((a, b) => Number(a.alone ?? false) - Number(b.alone ?? false)),
+    .sort((a, b) => WEIGHTS.indexOf(a.weight) - WEIGHTS.indexOf(b.weight) || longest(b) - longest(a)),
 );

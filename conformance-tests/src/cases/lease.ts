@@ -122,7 +122,7 @@ export const lease: readonly Case[] = [
     id: "lease/expired-not-started",
     states: "A process that stood still past its lease starts no handler for what it had buffered: that is somebody else's by now.",
     requires: all(leases, (c) => c.redelivery.counted !== "none"),
-    alone: true,
+    weight: "alone",
     async run(t) {
       const { topic, sink } = await stage(t, {}, (message) => {
         if (message.payload !== "m-0" || message.attempt > 1) return;

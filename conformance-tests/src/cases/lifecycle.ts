@@ -101,7 +101,7 @@ function verbs(t: Context, broker: Broker, name: string): Readonly<Record<string
   const topic = (): ReturnType<typeof open> => open(broker, name);
   return {
     publish: () => topic().publish("x"),
-    subscribe: () => new Sink().join(topic(), t.way("other")),
+    subscribe: () => new Sink().join(topic(), t.way()),
     ...(replays(t.capabilities)
       ? {
           replay: async (): Promise<void> => {
@@ -431,7 +431,7 @@ export const lifecycle: readonly Case[] = [
   {
     id: "lifecycle/no-handle-left",
     states: "After close no handle, timer, socket or listener is left behind.",
-    alone: true,
+    weight: "alone",
     async run(t) {
       const round = async (): Promise<void> => {
         const broker = await t.connect();

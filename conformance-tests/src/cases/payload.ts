@@ -81,7 +81,7 @@ export const payload: readonly Case[] = [
   {
     id: "payload/maximum-size",
     states: "The largest message that the record allows (of 4 MiB at most, here) arrives whole.",
-    alone: true,
+    weight: "heavy",
     async run(t) {
       const size = Math.min(t.capabilities.message.maxBytes, 4 * 2 ** 20) - 2_048;
       const body = new Uint8Array(size);

@@ -133,6 +133,7 @@ export const publish: readonly Case[] = [
     id: "publish/order-per-key",
     states: "One producer's messages of one key are delivered in the order of the publish calls, without waiting in between.",
     requires: ordered,
+    limitMs: 60_000,
     async run(t) {
       const { topic, sink } = await stage(t, { consume: { concurrency: 8 } });
       await publishMany(topic, many(2_000), (n) => `k${n % 5}`);
@@ -145,6 +146,7 @@ export const publish: readonly Case[] = [
     id: "publish/order-two-producers",
     states: "Two producers of one key each keep their own order.",
     requires: ordered,
+    limitMs: 60_000,
     async run(t) {
       const { topic, sink, name } = await stage(t);
       const second = (await t.connect()).topic(name);
@@ -162,6 +164,7 @@ export const publish: readonly Case[] = [
   {
     id: "publish/concurrent",
     states: "10,000 publishes at once are all confirmed and each is readable once.",
+    weight: "heavy",
     limitMs: 60_000,
     async run(t) {
       const { topic, sink } = await stage(t, { consume: { concurrency: 16 } });

@@ -95,7 +95,7 @@ function judgeGroup(ledger: Ledger, claims: Claims, claimed: GroupClaims): Group
     duplicates: judgeDuplicates(group, terms, interruptions),
     order: judgeOrder(group, terms, interruptions),
     earlyAck: findingOf(terms.atLeastOnce ? group.early : []),
-    gap: judgeGap(group, terms),
+    gap: judgeGap(group, terms, interruptions),
     overlap: judgeOverlap(group, terms, interruptions),
     stall: judgeStall(group, terms, interruptions, ledger.lastT),
     recoveryMs: judgeRecovery(group, terms, interruptions),

@@ -1,5 +1,5 @@
 import type { Terms } from "./claims.ts";
-import type { Entry, Group, Message } from "./ledger.ts";
+import type { Entry, Group, Interruption, Message } from "./ledger.ts";
 import { Tally } from "./tally.ts";
 import type { Finding, Lost, Phantom, Recovered } from "./verdict.ts";
 
@@ -77,12 +77,18 @@ function isSettled({ deliveries }: Entry, terms: Terms): boolean {
   return deliveries.some((delivery) => delivery.acked || (terms.acks === "implied" && delivery.handled));
 }
 
+/** Never confirmed, and the server was interrupted behind its last delivery: nobody has promised to keep it. */
+function mayBeGone({ message, deliveries }: Entry, interruptions: readonly Interruption[]): boolean {
+  const last = deliveries.at(-1)?.t ?? Number.NEGATIVE_INFINITY;
+  return message.oks === 0 && interruptions.some((it) => it.unit === "broker" && it.to >= last);
+}
+
 /** `gap`: received, and at the end of a drained history still not settled; the group has gone past it. */
-export function judgeGap(group: Group, terms: Terms): Finding {
+export function judgeGap(group: Group, terms: Terms, interruptions: readonly Interruption[]): Finding {
   const found = new Tally();
   if (!terms.atLeastOnce || terms.acks === "none") return found.finding();
   for (const entry of group.entries.values()) {
-    if (entry.message.invokes === 0 || isSettled(entry, terms)) continue;
+    if (entry.message.invokes === 0 || isSettled(entry, terms) || mayBeGone(entry, interruptions)) continue;
     found.add(() => {
       const last = entry.deliveries.at(-1);
       return `${entry.message.id}, last at ${last?.process}${last?.position === undefined ? "" : ` (${last.position})`}`;

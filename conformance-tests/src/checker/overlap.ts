@@ -14,16 +14,26 @@ interface Run {
   readonly endForOthers: number;
 }
 
+type Loss = Pick<Interruption, "unit" | "from" | "to">;
+
 /** When each process lost what it held, in order. */
-function lossesOf(group: Group, interruptions: readonly Interruption[]): ReadonlyMap<string, readonly number[]> {
-  const losses = new Map<string, number[]>();
+function lossesOf(group: Group, interruptions: readonly Interruption[]): ReadonlyMap<string, readonly Loss[]> {
+  const losses = new Map<string, Loss[]>();
   for (const it of interruptions) {
     if (it.unit === "broker" || it.target === undefined || !concerns(it, group)) continue;
     const list = losses.get(it.target);
-    if (list === undefined) losses.set(it.target, [it.from]);
-    else list.push(it.from);
+    if (list === undefined) losses.set(it.target, [it]);
+    else list.push(it);
   }
   return losses;
+}
+
+/**
+ * A process's interruption is written down before the signal is sent, and its end after the process runs again. What began in its first half began
+ * before the process stood still; what began in the second, after it had woken up.
+ */
+function beganBeforeStanding(t: number, { unit, from, to }: Loss): boolean {
+  return unit === "process" && t >= from && t - from < (to - from) / 2;
 }
 
 /** `overlap`: pairs of handler runs of one key that ran at the same time. */
@@ -41,8 +51,8 @@ export function judgeOverlap(group: Group, terms: Terms, interruptions: readonly
     for (const delivery of deliveries) {
       const { process, t, doneT } = delivery;
       const end = Number.isNaN(doneT) ? Math.max(t, deaths.get(process) ?? Number.POSITIVE_INFINITY) : doneT;
-      const lost = losses.get(process)?.find((at) => at >= t) ?? Number.POSITIVE_INFINITY;
-      const run: Run = { delivery, id: message.id, end, endForOthers: Math.min(end, lost) };
+      const lost = losses.get(process)?.find((loss) => loss.from >= t || beganBeforeStanding(t, loss));
+      const run: Run = { delivery, id: message.id, end, endForOthers: Math.min(end, Math.max(t, lost?.from ?? Number.POSITIVE_INFINITY)) };
       const list = keys.get(name(process));
       if (list === undefined) keys.set(name(process), [run]);
       else list.push(run);

@@ -3,6 +3,7 @@
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { type Broker, connect } from "brokerkit";
+import { open } from "../stage.ts";
 import { gate, pass, until } from "../wait.ts";
 
 export interface SlowConsumerJob {
@@ -25,7 +26,7 @@ function held(): number {
 async function main(job: SlowConsumerJob): Promise<void> {
   if (globalThis.gc === undefined) throw new Error("run with --expose-gc");
   const broker = (await connect(job.url)) as Broker;
-  const topic = broker.topic(job.topic);
+  const topic = open(broker, job.topic, { codec: "bytes" });
   const seen: string[] = [];
   let handlerMs = job.handlerMs;
   const baseline = held();
