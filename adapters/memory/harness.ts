@@ -7,7 +7,7 @@ const ANYWHERE = ["latest", "earliest", "time", "position"] as const;
 const LEASE_MS = 1_000;
 
 const expected: Capabilities = {
-  delivery: { group: "at-least-once", broadcast: "at-least-once" },
+  delivery: { group: "at-least-once", broadcast: "at-least-once", groups: Number.POSITIVE_INFINITY },
   durable: false,
   durabilityOnAck: "memory",
   publish: { maxRecords: 1_000, maxBytes: 67_108_864, inFlight: 1, order: "call" },
@@ -17,6 +17,7 @@ const expected: Capabilities = {
   lease: { ms: LEASE_MS, extend: true },
   hold: { maxMs: Number.POSITIVE_INFINITY, maxUnacked: Number.POSITIVE_INFINITY, scope: "shard" },
   keyOrder: "members",
+  coordination: false,
   from: { group: ANYWHERE, broadcast: ANYWHERE, replay: ["earliest", "time", "position"] },
   seek: "live",
   cursorEnd: true,

@@ -16,7 +16,7 @@ const LEASE_MS = 1_500;
 const DEDUPE_MS = 60_000;
 
 const expected: Capabilities = {
-  delivery: { group: "at-least-once", broadcast: "at-least-once" },
+  delivery: { group: "at-least-once", broadcast: "at-least-once", groups: Number.POSITIVE_INFINITY },
   durable: true,
   durabilityOnAck: "fsync",
   publish: { maxRecords: 1_000, maxBytes: 33_554_432, inFlight: 2, order: "call" },
@@ -26,6 +26,7 @@ const expected: Capabilities = {
   lease: { ms: LEASE_MS, extend: true },
   hold: { maxMs: Number.POSITIVE_INFINITY, maxUnacked: 10_000, scope: "subscription" },
   keyOrder: "members",
+  coordination: false,
   from: { group: ANYWHERE, broadcast: ANYWHERE, replay: ["earliest", "time", "position"] },
   seek: "live",
   cursorEnd: true,

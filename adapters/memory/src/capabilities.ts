@@ -9,7 +9,7 @@ export function deepFreeze<T extends object>(value: T): T {
 
 /** Everything that the interface knows. */
 const memory: Capabilities = {
-  delivery: { group: "at-least-once", broadcast: "at-least-once" },
+  delivery: { group: "at-least-once", broadcast: "at-least-once", groups: Number.POSITIVE_INFINITY },
   durable: false,
   durabilityOnAck: "memory",
   publish: { maxRecords: 1_000, maxBytes: 64 * 2 ** 20, inFlight: 1, order: "call" },
@@ -19,6 +19,7 @@ const memory: Capabilities = {
   lease: { ms: 30_000, extend: true },
   hold: { maxMs: Number.POSITIVE_INFINITY, maxUnacked: Number.POSITIVE_INFINITY, scope: "shard" },
   keyOrder: "members",
+  coordination: false,
   from: { group: ANYWHERE, broadcast: ANYWHERE, replay: ["earliest", "time", "position"] },
   seek: "live",
   cursorEnd: true,

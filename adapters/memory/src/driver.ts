@@ -3,6 +3,7 @@ import {
   type Capabilities,
   type Classified,
   type Clock,
+  type Coordination,
   type Cursor,
   type Driver,
   driverError,
@@ -18,6 +19,7 @@ import { beyond, classify, noTopic, unsupported } from "./errors.ts";
 import { Publisher } from "./publisher.ts";
 import { Member } from "./scripts/queue.ts";
 import { cutOf, Reader } from "./scripts/reader.ts";
+import { placesReaders } from "./scripts/source.ts";
 import type { World } from "./scripts/world.ts";
 import { MemorySubscription } from "./subscription.ts";
 
@@ -25,6 +27,7 @@ import { MemorySubscription } from "./subscription.ts";
 export class MemoryDriver implements Driver {
   readonly capabilities: Capabilities;
   readonly admin: Admin;
+  readonly coordination?: Coordination;
   readonly #world: World;
   readonly #publisher: Publisher;
   readonly #open = new Set<{ close(): Promise<void> }>();
@@ -35,6 +38,7 @@ export class MemoryDriver implements Driver {
     this.capabilities = world.record;
     this.#world = world;
     this.#publisher = new Publisher(world);
+    if (world.record.coordination) this.coordination = world.registers;
     this.admin = new MemoryAdmin(world, () => this.#check());
   }
 
@@ -66,9 +70,12 @@ export class MemoryDriver implements Driver {
     return this.#publisher.publish(batch);
   }
 
-  async subscribe({ topic: name, group: groupName, from, events }: SubscribeRequest, signal: AbortSignal): Promise<Subscription> {
+  async subscribe(
+    { topic: name, group: groupName, from, exclusive = false, events }: SubscribeRequest,
+    signal: AbortSignal,
+  ): Promise<Subscription> {
     this.#check(signal);
-    const { delivery, from: starts, places } = this.capabilities;
+    const { delivery, from: starts } = this.capabilities;
     const broadcast = groupName === undefined;
     if ((broadcast ? delivery.broadcast : delivery.group) === "none") throw unsupported(broadcast ? "broadcast" : "groups");
     if (!starts[broadcast ? "broadcast" : "group"].includes(from.kind))
@@ -78,13 +85,13 @@ export class MemoryDriver implements Driver {
     const common = { world: this.#world, member, closed: (one: MemorySubscription) => this.#open.delete(one) };
     if (broadcast) {
       const spots = topic.spots(from);
-      const start = places.perDelivery ? cutOf(spots.map((spot) => [spot.log, spot.next])) : undefined;
+      const start = placesReaders(this.capabilities) ? cutOf(spots.map((spot) => [spot.log, spot.next])) : undefined;
       return this.#keep(
         new MemorySubscription({ ...common, source: new Reader(topic, member, spots, []), group: undefined, created: true, start }),
       );
     }
     const { group, created } = topic.group(groupName, from);
-    group.join(member, this.#world.clock.monotonic());
+    group.join(member, this.#world.clock.monotonic(), exclusive);
     return this.#keep(new MemorySubscription({ ...common, source: group, group, created, start: undefined }));
   }
 

@@ -19,14 +19,14 @@ function make(options: MemoryOptions): Adapter {
   } satisfies Adapter);
 }
 
-function featuresOf({ delivery, from, seek, lag, delay, keyOrder }: Capabilities): Features {
+function featuresOf({ delivery, from, seek, lag, delay, keyOrder, coordination }: Capabilities): Features {
   return Object.freeze({
     groups: delivery.group !== "none",
     replay: from.replay.length > 0,
     seek: seek !== "none",
     lag: lag.count !== "none",
     delay: delay.maxMs > 0,
-    keyOrder: keyOrder === "members",
+    keyOrder: keyOrder === "members" || coordination,
     atLeastOnce: delivery.group === "at-least-once",
   });
 }

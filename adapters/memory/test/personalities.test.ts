@@ -408,13 +408,25 @@ describe("at most once", () => {
 
 describe("places", () => {
   test("that are not given per delivery are on neither deliveries nor receipts", async () => {
-    const rig = await Rig.like({ places: { perDelivery: false, dense: false } });
+    const from = { group: ["latest"], broadcast: ["latest"], replay: ["earliest"] } as const;
+    const rig = await Rig.like({ places: { perDelivery: false, dense: false }, from });
     const { take } = await rig.join();
     const broadcast = await rig.broadcast();
     const [result] = await rig.publishRecords(rig.record("1"));
     expect(result?.ok === true && result.place).toBeUndefined();
     expect((await take())[0]?.place).toBeUndefined();
     expect(broadcast.subscription.start).toBeUndefined();
+    expect((await broadcast.take())[0]?.place).toBeUndefined();
+  });
+
+  test("are told to readers that can begin at one, whether a group's deliveries have any or not", async () => {
+    const rig = await Rig.like({ places: { perDelivery: false, dense: false } });
+    const { take } = await rig.join();
+    const broadcast = await rig.broadcast();
+    await rig.publish("-1");
+    expect((await take())[0]?.place).toBeUndefined();
+    expect([broadcast.subscription.start, (await broadcast.take())[0]?.place]).toEqual([new Map(), "0:0.0"]);
+    expect((await rig.replay()).deliveries.map(({ place }) => place)).toEqual(["0:0.0"]);
   });
 
   test("that are not dense leave numbers out, and starts between them are understood", async () => {

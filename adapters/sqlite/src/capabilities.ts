@@ -11,7 +11,7 @@ const ANYWHERE = ["latest", "earliest", "time", "position"] as const;
 /** What the adapter does at most, without options; `connect` answers what the options have left of it. */
 export const capabilities: Readonly<Record<"sqlite", Capabilities>> = deepFreeze({
   sqlite: {
-    delivery: { group: "at-least-once", broadcast: "at-least-once" },
+    delivery: { group: "at-least-once", broadcast: "at-least-once", groups: Number.POSITIVE_INFINITY },
     durable: true,
     durabilityOnAck: "fsync",
     publish: { maxRecords: 1_000, maxBytes: 32 * 2 ** 20, inFlight: 2, order: "call" },
@@ -21,6 +21,7 @@ export const capabilities: Readonly<Record<"sqlite", Capabilities>> = deepFreeze
     lease: { ms: 30_000, extend: true },
     hold: { maxMs: Number.POSITIVE_INFINITY, maxUnacked: 10_000, scope: "subscription" },
     keyOrder: "members",
+    coordination: false,
     from: { group: ANYWHERE, broadcast: ANYWHERE, replay: ["earliest", "time", "position"] },
     seek: "live",
     cursorEnd: true,

@@ -69,7 +69,8 @@ export class Delivery implements WireDelivery {
   }
 
   get place(): Place | undefined {
-    return this.log.place(this.stored.seq);
+    const { log, stored } = this;
+    return this.seat === undefined && log.places.readers ? log.spotAt(stored.seq) : log.place(stored.seq);
   }
 }
 

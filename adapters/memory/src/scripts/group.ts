@@ -41,13 +41,21 @@ export class Group implements Source {
     const hand: Hand = (seat, stored, deliveries, failures, lane, now) => this.#hand(seat, stored, deliveries, failures, lane, now);
     const keyed = record.keyOrder === "members" && !this.#prefix;
     this.#shards = spots.map((spot) => new Queue(spot, false, keyed, hand));
-    const inbox = new Log(INBOX, record.places, {});
+    const inbox = new Log(INBOX, { ...record.places, readers: false }, {});
     this.inbox = record.groupInbox === "none" ? undefined : new Queue(new Spot(inbox, { kind: "earliest" }, 0), true, keyed, hand);
     this.#queues = this.inbox === undefined ? this.#shards : [...this.#shards, this.inbox];
     this.#alarm = new Alarm(topic.laws.clock, () => this.serve(topic.laws.clock.monotonic()));
   }
 
-  join(member: Member, now: number): void {
+  /** `exclusive`: the others' ownership is over, and what they held comes first. A key's messages wait for each other from now on. */
+  join(member: Member, now: number, exclusive: boolean): void {
+    if (exclusive) {
+      for (const other of this.members) {
+        for (const seat of other.seats) this.#release(seat, "another member reads alone from now on", now);
+        this.leave(other, now);
+      }
+      for (const queue of this.#queues) queue.keyed = !this.#prefix;
+    }
     // Nothing is kept for nobody.
     if (this.#atMostOnce && this.members.size === 0) {
       for (const queue of this.#shards) queue.restart(new Spot(queue.log, { kind: "latest" }, this.#topic.tickets));

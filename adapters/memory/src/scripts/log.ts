@@ -90,7 +90,8 @@ export class Stored {
 /** One ordered part of a topic, or a group's inbox: numbered messages in chunks, so that a kept prefix or a freed one costs nothing. */
 export class Log {
   readonly shard: ShardId;
-  readonly places: { readonly perDelivery: boolean; readonly dense: boolean };
+  /** `readers`: those that read for themselves are told their places, whether groups are or not. */
+  readonly places: { readonly perDelivery: boolean; readonly dense: boolean; readonly readers: boolean };
   readonly #retention: Retention;
   readonly #limited: boolean;
   /** The oldest number that may still be there, and the one that comes next. */

@@ -115,7 +115,8 @@ export type Hand = (seat: Seat, stored: Stored, deliveries: number, failures: nu
 /** What one group has still to settle of one log. */
 export class Queue {
   readonly inbox: boolean;
-  readonly #keyed: boolean;
+  /** Messages of one key go to one member at a time, and wait for what was given back before them. */
+  keyed: boolean;
   readonly #hand: Hand;
   spot: Spot;
   /** Where acknowledgements cover a prefix: the first number that none covers, and who has the shard. */
@@ -131,7 +132,7 @@ export class Queue {
     this.spot = spot;
     this.committed = spot.next;
     this.inbox = inbox;
-    this.#keyed = keyed;
+    this.keyed = keyed;
   }
 
   get log(): Log {
@@ -195,7 +196,7 @@ export class Queue {
       if (spot.next >= log.next) return;
       const stored = log.get(spot.next++);
       if (stored === undefined || !spot.wants(stored, now)) continue;
-      const lane = this.#keyed ? this.#lanes.of(stored) : undefined;
+      const lane = this.keyed ? this.#lanes.of(stored) : undefined;
       const failures = stored.extra?.failures ?? 0;
       const held = lane !== undefined && (lane.items.size > 0 || (lane.out > 0 && lane.owner !== seat));
       if (held || log.prioritised) this.add(new Item(stored, lane, 0, failures, 0), now);

@@ -12,6 +12,11 @@ export interface Laws {
   readonly keeps: boolean;
 }
 
+/** Whether readers that start at positions are told where they are: a group's deliveries may have no places all the same. */
+export function placesReaders({ from, places }: Capabilities): boolean {
+  return places.perDelivery || from.broadcast.includes("position") || from.replay.includes("position");
+}
+
 /** Who reads a topic: a group, a broadcast subscriber, a cursor. */
 export interface Source {
   readonly line: Line;

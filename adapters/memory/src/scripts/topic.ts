@@ -6,7 +6,7 @@ import { Heap } from "./heap.ts";
 import { Log, Spot, type Stored } from "./log.ts";
 import { cutOf } from "./reader.ts";
 import { Recent } from "./recent.ts";
-import type { Laws, Read, Source } from "./source.ts";
+import { type Laws, placesReaders, type Read, type Source } from "./source.ts";
 
 interface Delayed {
   readonly due: number;
@@ -35,7 +35,7 @@ export class Topic implements Read {
     this.name = name;
     this.retention = retention;
     const share = retention.bytes === undefined ? retention : { ...retention, bytes: retention.bytes / partitions };
-    this.logs = Array.from({ length: partitions }, (_, n) => new Log(String(n), places, share));
+    this.logs = Array.from({ length: partitions }, (_, n) => new Log(String(n), { ...places, readers: placesReaders(laws.record) }, share));
     this.recent = dedupe.windowMs > 0 ? new Recent(dedupe.windowMs) : undefined;
     this.#alarm = new Alarm(laws.clock, () => {
       const now = laws.clock.monotonic();

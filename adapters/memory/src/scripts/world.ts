@@ -1,5 +1,6 @@
 import type { Capabilities, Clock, Retention } from "brokerkit/driver";
 import { beyond, invalid, noTopic } from "../errors.ts";
+import { Registers } from "./registers.ts";
 import type { Laws } from "./source.ts";
 import { Topic } from "./topic.ts";
 
@@ -7,6 +8,7 @@ import { Topic } from "./topic.ts";
 export class World implements Laws {
   readonly record: Capabilities;
   readonly topics: Map<string, Topic> = new Map();
+  readonly registers: Registers = new Registers();
   readonly keeps: boolean;
   /** How many there were so far. */
   members = 0;
