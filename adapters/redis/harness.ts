@@ -1,9 +1,7 @@
-import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { connect as connectTcp } from "node:net";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
-import { promisify } from "node:util";
 import {
   type AdapterHarness,
   defineHarness,
@@ -14,7 +12,14 @@ import {
   type Provoked,
   type Site,
 } from "@brokerkit/conformance";
-import { type BrokerOptions, type BrokerRecipe, type Endpoint, type RunningBroker, startBroker } from "@brokerkit/conformance/brokers";
+import {
+  type BrokerOptions,
+  type BrokerRecipe,
+  type Endpoint,
+  makeCertificates,
+  type RunningBroker,
+  startBroker,
+} from "@brokerkit/conformance/brokers";
 import { createClient, RESP_TYPES } from "@redis/client";
 import type { Adapter, Capabilities } from "brokerkit/driver";
 import { type RedisConnectionOptions, redis, redisPubSub } from "./src/index.ts";
@@ -171,40 +176,6 @@ async function readChannel(site: Site, topic: string): Promise<ForeignReader> {
   return { records, close: async () => client.destroy() };
 }
 
-/** A certificate for `name`, its authority, and another authority that has nothing to do with it. */
-export async function makeCertificates(folder: string, name: string, days: "valid" | "expired" = "valid"): Promise<string> {
-  const at = await mkdtemp(join(folder, "tls-"));
-  await mkdir(join(at, "new"));
-  const openssl = (...args: string[]) => promisify(execFile)("openssl", args, { cwd: at });
-  const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-  for (const authority of ["ca", "other"]) {
-    await openssl(
-      "req",
-      "-x509",
-      ...curve,
-      "-keyout",
-      `${authority}.key`,
-      "-out",
-      `${authority}.pem`,
-      "-subj",
-      `/CN=test ${authority}`,
-      "-days",
-      "2",
-    );
-  }
-  const alternative = /^[\d.]+$/.test(name) ? `IP:${name}` : `DNS:${name}`;
-  await writeFile(join(at, "index.txt"), "");
-  await writeFile(join(at, "serial"), "01\n");
-  await writeFile(
-    join(at, "ca.cnf"),
-    `[ca]\ndefault_ca=own\n[own]\ndir=.\nnew_certs_dir=./new\ndatabase=./index.txt\nserial=./serial\ncertificate=./ca.pem\nprivate_key=./ca.key\ndefault_md=sha256\npolicy=any\nx509_extensions=names\n[any]\ncommonName=supplied\n[names]\nsubjectAltName=${alternative}\n`,
-  );
-  await openssl("req", ...curve, "-keyout", "server.key", "-out", "server.csr", "-subj", `/CN=${name}`);
-  const dates = days === "expired" ? ["-startdate", "20200101000000Z", "-enddate", "20200102000000Z"] : ["-days", "2"];
-  await openssl("ca", "-batch", "-config", "ca.cnf", "-in", "server.csr", "-out", "server.pem", ...dates);
-  return at;
-}
-
 type Make = (options: RedisConnectionOptions) => Adapter;
 
 function provocations(make: Make, scheme: string, full: boolean): readonly Provocation[] {
@@ -309,7 +280,7 @@ function provocations(make: Make, scheme: string, full: boolean): readonly Provo
 
 /** Written by hand, against what the backend can do; never taken from the adapter. */
 const expectedStreams: Capabilities = {
-  delivery: { group: "at-least-once", broadcast: "at-least-once" },
+  delivery: { group: "at-least-once", broadcast: "at-least-once", groups: Number.POSITIVE_INFINITY },
   durable: true,
   durabilityOnAck: "fsync",
   publish: { maxRecords: 500, maxBytes: 33_554_432, inFlight: 4, order: "call" },
@@ -319,6 +290,7 @@ const expectedStreams: Capabilities = {
   lease: { ms: 1_500, extend: true },
   hold: { maxMs: Number.POSITIVE_INFINITY, maxUnacked: 10_000, scope: "subscription" },
   keyOrder: "process",
+  coordination: true,
   from: {
     group: ["latest", "earliest", "time", "position"],
     broadcast: ["latest", "earliest", "time", "position"],
@@ -339,7 +311,7 @@ const expectedStreams: Capabilities = {
 };
 
 const expectedPubSub: Capabilities = {
-  delivery: { group: "none", broadcast: "at-most-once" },
+  delivery: { group: "none", broadcast: "at-most-once", groups: 0 },
   durable: false,
   durabilityOnAck: "none",
   publish: { maxRecords: 1_000, maxBytes: 16_777_216, inFlight: 4, order: "call" },
@@ -349,6 +321,7 @@ const expectedPubSub: Capabilities = {
   lease: { ms: 0, extend: false },
   hold: { maxMs: Number.POSITIVE_INFINITY, maxUnacked: 10_000, scope: "subscription" },
   keyOrder: "process",
+  coordination: false,
   from: { group: [], broadcast: ["latest"], replay: [] },
   seek: "none",
   cursorEnd: false,
@@ -375,6 +348,7 @@ const streams: AdapterHarness = {
   url: ({ host, port }) => `redis://${host}:${port}?leaseMs=${LEASE_MS}`,
   adapter: ({ host, port }) => redis({ host, port, leaseMs: LEASE_MS }),
   expected: expectedStreams,
+  kills: 5,
   versions,
   foreign: {
     publish: (site, topic, body) =>

@@ -9,7 +9,7 @@ function frozen<T extends object>(record: T): T {
 }
 
 const streams: Capabilities = {
-  delivery: { group: "at-least-once", broadcast: "at-least-once" },
+  delivery: { group: "at-least-once", broadcast: "at-least-once", groups: Number.POSITIVE_INFINITY },
   durable: true,
   // With appendonly yes and appendfsync always; connect says "memory" for anything less or unknown.
   durabilityOnAck: "fsync",
@@ -20,6 +20,7 @@ const streams: Capabilities = {
   lease: { ms: 30_000, extend: true },
   hold: { maxMs: Number.POSITIVE_INFINITY, maxUnacked: 10_000, scope: "subscription" },
   keyOrder: "process",
+  coordination: true,
   from: {
     group: ["latest", "earliest", "time", "position"],
     broadcast: ["latest", "earliest", "time", "position"],
@@ -42,7 +43,7 @@ const streams: Capabilities = {
 };
 
 const pubsub: Capabilities = {
-  delivery: { group: "none", broadcast: "at-most-once" },
+  delivery: { group: "none", broadcast: "at-most-once", groups: 0 },
   durable: false,
   durabilityOnAck: "none",
   publish: { maxRecords: 1_000, maxBytes: 16 * MIB, inFlight: 4, order: "call" },
@@ -52,6 +53,7 @@ const pubsub: Capabilities = {
   lease: { ms: 0, extend: false },
   hold: { maxMs: Number.POSITIVE_INFINITY, maxUnacked: 10_000, scope: "subscription" },
   keyOrder: "process",
+  coordination: false,
   from: { group: [], broadcast: ["latest"], replay: [] },
   seek: "none",
   cursorEnd: false,
@@ -80,7 +82,7 @@ export type StreamsFeatures = Features & {
   readonly seek: true;
   readonly lag: true;
   readonly delay: true;
-  readonly keyOrder: false;
+  readonly keyOrder: true;
   readonly atLeastOnce: true;
 };
 
@@ -88,6 +90,6 @@ export type PubSubFeatures = Features & { readonly [K in keyof Features]: false 
 
 /** The boolean views of the records above, as literals. */
 export const features: { readonly redis: StreamsFeatures; readonly "redis+pubsub": PubSubFeatures } = frozen({
-  redis: { groups: true, replay: true, seek: true, lag: true, delay: true, keyOrder: false, atLeastOnce: true },
+  redis: { groups: true, replay: true, seek: true, lag: true, delay: true, keyOrder: true, atLeastOnce: true },
   "redis+pubsub": { groups: false, replay: false, seek: false, lag: false, delay: false, keyOrder: false, atLeastOnce: false },
 });

@@ -3,6 +3,7 @@ import type { createClient } from "@redis/client";
 import { type Clock, driverError, type PublishResult, type Timer } from "brokerkit/driver";
 import { unavailable } from "./errors.ts";
 import type { Endpoint } from "./options.ts";
+import { within } from "./protocol/bounds.ts";
 
 type Client = ReturnType<typeof createClient>;
 type SocketOptions = NonNullable<NonNullable<Parameters<typeof createClient>[0]>["socket"]>;
@@ -20,6 +21,9 @@ export type Reply = null | number | string | Buffer | Error | readonly Reply[];
 export const PATIENCE_MS = 15_000;
 /** The same where all answers are small. */
 export const SHORT_PATIENCE_MS = 5_000;
+
+/** Opens a link; `onDown` as in `LinkOptions`. */
+export type OpenLink = (signal: AbortSignal, onDown: (error: Error) => void) => Promise<Link>;
 
 export interface LinkOptions {
   readonly endpoint: Endpoint;
@@ -200,23 +204,6 @@ export class Link {
     this.destroy(unavailable(`The connection was lost: ${error.message}`, error));
     this.#where.onDown(this.#down as unknown as Error);
   }
-}
-
-/** Rejects when the signal aborts; what was asked goes on unheard. */
-export function within<T>(signal: AbortSignal, asked: Promise<T>): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const abort = (): void => reject(unavailable("Aborted while waiting for the server.", signal.reason));
-    if (signal.aborted) abort();
-    signal.addEventListener("abort", abort, { once: true });
-    asked.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
-}
-
-/** Rejects when it takes longer than `ms`. */
-export function bounded<T>(clock: Clock, ms: number, asked: Promise<T>): Promise<T> {
-  const controller = new AbortController();
-  const timer = clock.timer(ms, () => controller.abort());
-  return within(controller.signal, asked).finally(() => timer.cancel());
 }
 
 export function evalsha(script: Script, keys: readonly string[], args: readonly Arg[]): Arg[] {

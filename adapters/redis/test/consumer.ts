@@ -1,6 +1,7 @@
 // A member of a group in a process of its own: prints what it got, settles nothing, and waits to be killed.
+
+import { systemClock as clock } from "@brokerkit/conformance";
 import { redis } from "../src/index.ts";
-import { clock } from "./clock.ts";
 
 const [port, topic, group, leaseMs] = process.argv.slice(2) as [string, string, string, string];
 const driver = redis({ host: "127.0.0.1", port: Number(port), leaseMs: Number(leaseMs) }).open({ clock, down: () => {} });

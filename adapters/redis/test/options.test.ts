@@ -2,12 +2,12 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inspect } from "node:util";
-import type { Adapter, BrokerUrl } from "brokerkit/driver";
+import { systemClock as clock } from "@brokerkit/conformance";
+import { makeCertificates } from "@brokerkit/conformance/brokers";
+import type { BrokerUrl } from "brokerkit/driver";
 import { describe, expect, test } from "vitest";
-import { makeCertificates } from "../harness.ts";
 import { redis, redisPubSub } from "../src/index.ts";
-import { clock } from "./clock.ts";
-import { defer, fresh, ids, open, plain, read, records, soon, startServer, store } from "./stage.ts";
+import { connecting, defer, fresh, ids, open, plain, read, records, soon, startServer, store } from "./stage.ts";
 
 interface Parts {
   readonly scheme?: string;
@@ -29,15 +29,6 @@ function url({
 }: Parts): BrokerUrl {
   const credentials = Object.defineProperties({}, { username: { value: username }, password: { value: password } });
   return { scheme, hosts, path, options: new Map(Object.entries(options)), credentials: credentials as BrokerUrl["credentials"] };
-}
-
-async function failure(adapter: Adapter): Promise<{ code: string; retryable: boolean }> {
-  const driver = adapter.open({ clock, down: () => {} });
-  defer(() => driver.close());
-  return driver.connect(soon()).then(
-    () => ({ code: "connected", retryable: false }),
-    (error: unknown) => driver.classify(error),
-  );
 }
 
 describe("options", () => {
@@ -147,15 +138,15 @@ describe("TLS", () => {
     const refused = { code: "UNAUTHENTICATED", retryable: false };
     const good = await secured();
     const at = ({ host, port }: { host: string; port: number }) => ({ host, port });
-    expect(await failure(redis({ ...at(good.server), tls: true }))).toEqual(refused);
-    expect(await failure(redis({ ...at(good.server), tls: { ca: await good.file("other.pem") } }))).toEqual(refused);
+    expect(await connecting(redis({ ...at(good.server), tls: true }))).toEqual(refused);
+    expect(await connecting(redis({ ...at(good.server), tls: { ca: await good.file("other.pem") } }))).toEqual(refused);
     const other = await secured("elsewhere.test");
-    expect(await failure(redis({ ...at(other.server), tls: { ca: await other.file("ca.pem") } }))).toEqual(refused);
+    expect(await connecting(redis({ ...at(other.server), tls: { ca: await other.file("ca.pem") } }))).toEqual(refused);
     expect(
-      await failure(redis({ ...at(other.server), tls: { ca: await other.file("ca.pem"), servername: "elsewhere.test" } })),
+      await connecting(redis({ ...at(other.server), tls: { ca: await other.file("ca.pem"), servername: "elsewhere.test" } })),
     ).toMatchObject({ code: "connected" });
     const old = await secured("127.0.0.1", "expired");
-    expect(await failure(redis({ ...at(old.server), tls: { ca: await old.file("ca.pem") } }))).toEqual(refused);
+    expect(await connecting(redis({ ...at(old.server), tls: { ca: await old.file("ca.pem") } }))).toEqual(refused);
   });
 
   test("takes a client certificate where the server asks for one", async () => {
@@ -167,20 +158,20 @@ describe("TLS", () => {
     await driver.admin.createTopic({ name: topic }, soon());
     const admin = await plain(server, { ca });
     await admin.call("CONFIG", "SET", "tls-auth-clients", "yes");
-    expect((await failure(redis({ ...at, tls: { ca } }))).code).toMatch(/^(UNAUTHENTICATED|UNAVAILABLE)$/);
-    expect(await failure(redis({ ...at, tls: { ca, cert, key } }))).toMatchObject({ code: "connected" });
+    expect((await connecting(redis({ ...at, tls: { ca } }))).code).toMatch(/^(UNAUTHENTICATED|UNAVAILABLE)$/);
+    expect(await connecting(redis({ ...at, tls: { ca, cert, key } }))).toMatchObject({ code: "connected" });
   });
 
   test("spoken to a plain port, and plain to a TLS port, fail in time", async () => {
     const { server, file } = await secured();
     const began = performance.now();
-    expect(await failure(redis({ host: server.host, port: server.port, connectTimeoutMs: 1_000 }))).toEqual({
+    expect(await connecting(redis({ host: server.host, port: server.port, connectTimeoutMs: 1_000 }))).toEqual({
       code: "UNAVAILABLE",
       retryable: true,
     });
     const bare = await startServer();
     const tls = { ca: await file("ca.pem") };
-    expect(await failure(redis({ host: bare.host, port: bare.port, tls, connectTimeoutMs: 1_000 }))).toEqual({
+    expect(await connecting(redis({ host: bare.host, port: bare.port, tls, connectTimeoutMs: 1_000 }))).toEqual({
       code: "UNAVAILABLE",
       retryable: true,
     });

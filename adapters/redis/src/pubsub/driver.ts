@@ -12,9 +12,10 @@ import {
   type WireRecord,
 } from "brokerkit/driver";
 import { capabilities } from "../capabilities.ts";
-import { Link, notSent, PATIENCE_MS, within } from "../client.ts";
+import { Link, notSent, PATIENCE_MS } from "../client.ts";
 import { classify, unavailable } from "../errors.ts";
 import type { Endpoint } from "../options.ts";
+import { within } from "../protocol/bounds.ts";
 import { PubSubAdmin } from "./admin.ts";
 import { counterKey, publish } from "./publisher.ts";
 import { Channel, ChannelSubscription } from "./subscription.ts";

@@ -1,6 +1,7 @@
 import { type Admin, type Cut, driverError, type TopicInfo, type TopicSpec, type WireLag, type WireStart } from "brokerkit/driver";
-import { type Reply, within } from "../client.ts";
+import type { Reply } from "../client.ts";
 import { groupMissing, topicMissing } from "../errors.ts";
+import { within } from "../protocol/bounds.ts";
 import type { Session } from "./client.ts";
 import { cutAt, timeOf } from "./mapping.ts";
 import { dropGroup, type GroupState, groupState, type Placed, placeGroup } from "./scripts/group.ts";

@@ -1,28 +1,14 @@
 import type { Cursor, Cut, ReplayRequest, Shard, SubscriptionEvents, WireDelivery, WireStart } from "brokerkit/driver";
-import { evalsha, type Link, type Reply, unknownScript, within } from "../client.ts";
+import { evalsha, type Link, type Reply, unknownScript } from "../client.ts";
 import { topicMissing } from "../errors.ts";
-import { type Session, waiting } from "./client.ts";
+import { within } from "../protocol/bounds.ts";
+import type { Session } from "./client.ts";
 import { compareIds, cutAt, MAIN, namesMessages, placeOf, startId } from "./mapping.ts";
+import { waiting } from "./protocol/waiting.ts";
 import { EntryDelivery } from "./scripts/entry.ts";
 import type { TopicKeys } from "./scripts/keys.ts";
-import { type Entry, LOOK, type Look, looked } from "./scripts/receive.ts";
+import { countFor, type Entry, FIRST_GUESS, LOOK, type Look, looked, sizeOf } from "./scripts/receive.ts";
 import { END } from "./scripts/topic.ts";
-
-/** Bytes that one read should not exceed by much. */
-const READ_BYTES = 4_194_304;
-/** How large entries are taken to be before any was seen. */
-export const FIRST_GUESS = 65_536;
-
-/** How many entries to ask for: fewer where the last ones were large. */
-export function countFor(max: number, entryBytes: number): string {
-  return String(entryBytes * max <= READ_BYTES ? max : Math.max(1, Math.floor(READ_BYTES / entryBytes)));
-}
-
-/** What to expect of the next entries: the larger of the first and the last of these. */
-export function sizeOf(entries: readonly Entry[]): number {
-  const size = ([, fields]: Entry): number => fields.reduce((sum, field) => sum + field.length, 0);
-  return Math.max(size(entries[0] as Entry), size(entries.at(-1) as Entry));
-}
 
 type Events = Pick<SubscriptionEvents, "dataLoss">;
 

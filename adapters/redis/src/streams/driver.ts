@@ -3,6 +3,7 @@ import {
   type Admin,
   type Capabilities,
   type Classified,
+  type Coordination,
   type Cursor,
   type Driver,
   type DriverContext,
@@ -14,20 +15,27 @@ import {
   type WireRecord,
 } from "brokerkit/driver";
 import { capabilities } from "../capabilities.ts";
-import { Link, notSent, PATIENCE_MS, pairs, type Reply, SHORT_PATIENCE_MS, within } from "../client.ts";
+import { Link, notSent, PATIENCE_MS, pairs, type Reply, SHORT_PATIENCE_MS } from "../client.ts";
 import { classify, unavailable } from "../errors.ts";
 import type { Endpoint } from "../options.ts";
+import { within } from "../protocol/bounds.ts";
 import { StreamsAdmin } from "./admin.ts";
-import { fence, longestBlockMs, type Session } from "./client.ts";
+import type { Session } from "./client.ts";
 import { openCursor } from "./cursor.ts";
+import { compareIds } from "./mapping.ts";
+import { fence } from "./protocol/fence.ts";
+import { SharedLinks } from "./protocol/shared-links.ts";
+import { longestBlockMs } from "./protocol/waiting.ts";
 import { publish } from "./publisher.ts";
 import { TopicKeys } from "./scripts/keys.ts";
+import { Registers } from "./scripts/register.ts";
 import { openSubscription } from "./subscription.ts";
 
 /** Streams: one connection publishes, one settles and administers, and each reader has its own. */
 export class StreamsDriver implements Driver {
   readonly capabilities: Capabilities = capabilities.redis;
   readonly admin: Admin;
+  readonly coordination: Coordination;
   readonly #endpoint: Endpoint;
   readonly #dedupeMs: number;
   readonly #context: DriverContext;
@@ -43,23 +51,28 @@ export class StreamsDriver implements Driver {
     this.#dedupeMs = dedupeMs;
     this.#context = context;
     const host = hostname().replace(/[^A-Za-z0-9.-]/g, "");
-    this.#session = {
+    const links = {
       clock: context.clock,
-      leaseMs,
       longestBlockMs: longestBlockMs(false),
+      compareIds,
       control: () => {
         if (this.#control === undefined) throw unavailable("There is no connection to the server.");
         return this.#control;
       },
-      keys: (topic) => new TopicKeys(endpoint.keyPrefix, topic),
-      open: (signal, onDown) => this.#open(signal, PATIENCE_MS, onDown),
-      abandoned: new Set(),
-      consumer: () => `bk:${leaseMs}:${host.slice(0, 40)}-${process.pid}-${crypto.randomUUID().slice(0, 8)}`,
-      members: new Set(),
-      readers: new Set(),
-      orphans: new Set(),
+      open: (signal: AbortSignal, onDown: (error: Error) => void) => this.#open(signal, PATIENCE_MS, onDown),
     };
+    this.#session = Object.assign(links, {
+      leaseMs,
+      keys: (topic: string) => new TopicKeys(endpoint.keyPrefix, topic),
+      shared: new SharedLinks(links),
+      abandoned: new Set<Link>(),
+      consumer: () => `bk:${leaseMs}:${host.slice(0, 40)}-${process.pid}-${crypto.randomUUID().slice(0, 8)}`,
+      members: new Set<never>(),
+      readers: new Set<never>(),
+      orphans: new Set<never>(),
+    });
     this.admin = new StreamsAdmin(this.#session);
+    this.coordination = new Registers(this.#session.control, endpoint.keyPrefix);
   }
 
   connect(signal: AbortSignal): Promise<Capabilities> {
@@ -157,6 +170,7 @@ export class StreamsDriver implements Driver {
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.allSettled([...this.#session.readers].map((reader) => reader.close()));
+    this.#session.shared.close();
     for (const link of [this.#control, this.#publisher]) link?.destroy();
     this.#control = undefined;
     this.#publisher = undefined;

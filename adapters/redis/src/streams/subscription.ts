@@ -9,16 +9,20 @@ import {
   type Subscription,
   type WireDelivery,
 } from "brokerkit/driver";
-import { type Arg, evalsha, type Link, type Reply, unknownScript, within } from "../client.ts";
-import { groupMissing, topicMissing } from "../errors.ts";
-import { bounded, fence, type Member, type Session, waiting } from "./client.ts";
-import { countFor, FIRST_GUESS, StreamReader, sizeOf } from "./cursor.ts";
+import { type Arg, evalsha, type Link, type Reply, unknownScript } from "../client.ts";
+import { groupMissing, topicMissing, unavailable } from "../errors.ts";
+import { bounded, within } from "../protocol/bounds.ts";
+import { FAREWELL_MS, type Member, type Session } from "./client.ts";
+import { StreamReader } from "./cursor.ts";
 import { cutAt, MAIN, placeOf, RETRY } from "./mapping.ts";
+import type { After, Doorbell } from "./protocol/doorbell.ts";
+import { fence } from "./protocol/fence.ts";
+import { waiting } from "./protocol/waiting.ts";
 import { EntryDelivery } from "./scripts/entry.ts";
 import { placeGroup } from "./scripts/group.ts";
 import type { GroupKeys, LaneKeys } from "./scripts/keys.ts";
-import { type Claimed, type Entry, type Fields, NOTE, RECEIVE, received } from "./scripts/receive.ts";
-import { acknowledge, giveBack, leave, type Owner, prolong } from "./scripts/settle.ts";
+import { type Claimed, countFor, type Entry, FIRST_GUESS, type Fields, NOTE, RECEIVE, received, sizeOf } from "./scripts/receive.ts";
+import { acknowledge, giveBack, leave, type Owner, prolong, takeOver } from "./scripts/settle.ts";
 
 /** Most ids in one settling script: Lua's stack is finite, and so is the patience of others. */
 const SETTLE_IDS = 1_000;
@@ -75,7 +79,15 @@ class GroupSubscription implements Subscription, Member {
   readonly #consumer: string;
   readonly #leaving = new AbortController();
   readonly #settling = new Set<Promise<unknown>>();
+  readonly #onDown = (error: Error): void => this.#fail(error);
   #reader: Link | undefined;
+  /** Waits for who owns the topic alone: those share their connections. */
+  #bell: Doorbell | undefined;
+  #after: After = new Map();
+  /** Of what is owned alone: something left or given back may be due, and is handed out before anything newer. */
+  #behind: boolean;
+  #givenBack = 0;
+  #dueAt = Number.POSITIVE_INFINITY;
   #shards: Readonly<Record<ShardId, Shard>> = shards();
   #epoch = 0;
   /** Assigned by the server, not handed out yet. */
@@ -90,18 +102,22 @@ class GroupSubscription implements Subscription, Member {
   /** A delivery of ours was claimed again by ourselves, so a consumer's name alone no longer says which of the two is meant. */
   #exact = false;
 
-  private constructor(session: Session, { topic, events }: SubscribeRequest, group: string) {
+  private constructor(session: Session, { topic, events, exclusive }: SubscribeRequest, group: string) {
     this.#session = session;
     this.#events = events;
     this.topic = topic;
     this.group = group;
     this.#keys = session.keys(topic).group(group);
     this.#consumer = session.consumer();
+    this.#behind = exclusive === true;
   }
 
   static async open(session: Session, request: SubscribeRequest, group: string, signal: AbortSignal): Promise<GroupSubscription> {
     const made = new GroupSubscription(session, request, group);
-    made.#reader = await session.open(signal, (error) => made.#fail(error));
+    if (request.exclusive === true) {
+      const { reader, bell } = await session.shared.join(signal, made.#onDown);
+      [made.#reader, made.#bell] = [reader, bell];
+    } else made.#reader = await session.open(signal, made.#onDown);
     session.members.add(made);
     session.readers.add(made);
     try {
@@ -132,6 +148,9 @@ class GroupSubscription implements Subscription, Member {
         orphans.map((orphan) => orphan.consumer),
       );
     for (const orphan of orphans) this.#session.orphans.delete(orphan);
+    // Whoever asked may have given up meanwhile; another may own it by now.
+    if (this.#leaving.signal.aborted) throw unavailable("The subscription was closed while it joined.");
+    if (this.#bell !== undefined && !(await takeOver(control, this.#keys, group, this.#consumer))) throw this.#overtaken();
   }
 
   receive(max: number, waitMs: number, signal: AbortSignal): Promise<readonly WireDelivery[]> {
@@ -153,7 +172,10 @@ class GroupSubscription implements Subscription, Member {
       // Ownership is counted from before the read, so a read must not wait for long compared with the lease.
       const longest = Math.min(deadline - clock.monotonic(), leaseMs / 4, longestBlockMs);
       const block = Math.floor(due < 0 ? longest : Math.min(longest, due));
-      if (block >= 1 && !over()) await this.#block(max, block, stop);
+      if (block < 1 || over()) continue;
+      const bell = this.#bell;
+      if (bell === undefined) await this.#block(max, block, stop);
+      else await this.#ask(() => bell.wait(this.#after, block, stop));
     }
   }
 
@@ -161,7 +183,8 @@ class GroupSubscription implements Subscription, Member {
     const { main, inbox, wake } = this.#keys;
     // COUNT holds for each stream.
     const count = countFor(this.#inboxBusy ? Math.ceil(max / 2) : max, this.#entryBytes);
-    const streams = [main.stream, inbox.stream, wake, ">", ">", ">"];
+    const third = this.#bell === undefined ? wake : this.#keys.guard(this.#consumer);
+    const streams = [main.stream, inbox.stream, third, ">", ">", ">"];
     return ["XREADGROUP", "GROUP", this.group, this.#consumer, "COUNT", count, ...more, "STREAMS", ...streams];
   }
 
@@ -171,8 +194,13 @@ class GroupSubscription implements Subscription, Member {
     const now = clock.monotonic();
     const scan = now >= this.#scanAt;
     const keys = this.#keys.list;
-    const args = [this.group, this.#consumer, String(max), String(leaseMs), scan ? "1" : "0", ...this.#wakes.splice(0)];
+    const alone = this.#bell !== undefined;
+    const flags = [scan, alone].map((flag) => (flag ? "1" : "0"));
+    const args = [this.group, this.#consumer, String(max), String(leaseMs), ...flags, ...this.#wakes.splice(0)];
+    const behind = alone && (this.#behind || now >= this.#dueAt);
+    const givenBack = this.#givenBack;
     const [looked, read] = await this.#ask(async (reader) => {
+      if (behind) return [await reader.script(RECEIVE, keys, args), null];
       const commands = [evalsha(RECEIVE, keys, args), this.#read(max), evalsha(NOTE, keys, [this.group])];
       const replies = (await reader.transaction(commands)) as [Reply, Reply, Reply];
       if (unknownScript(replies[0])) replies[0] = await reader.script(RECEIVE, keys, args);
@@ -180,7 +208,7 @@ class GroupSubscription implements Subscription, Member {
       for (const reply of replies) if (reply instanceof Error) throw reply;
       return replies;
     });
-    const { epoch, due, missing, from, to, more, main, mainGone, retried, retriedGone } = received(looked);
+    const { epoch, due, missing, from, to, more, main, mainGone, retried, retriedGone, after } = received(looked);
     // A seek of this process overtook the answer: what it gives was taken away again.
     if (epoch < this.#epoch) return 0;
     this.moved(epoch);
@@ -191,7 +219,13 @@ class GroupSubscription implements Subscription, Member {
     this.#take(MAIN, main, now);
     this.#take(RETRY, retried, now);
     this.#accept(read, now);
-    return due;
+    if (!alone) return due;
+    const { main: topic, inbox, wake } = this.#keys;
+    this.#after = new Map([topic.stream, inbox.stream, wake].map((stream, n) => [stream, String(after[n])]));
+    this.#dueAt = due < 0 ? Number.POSITIVE_INFINITY : now + due;
+    this.#behind = more || givenBack !== this.#givenBack;
+    // Nothing was due, so what is newer may come.
+    return behind && !this.#behind && this.#ready.length === 0 ? this.#poll(max) : due;
   }
 
   /** A read that waits. The epoch, asked for behind it, tells whether the group was moved meanwhile. */
@@ -218,10 +252,15 @@ class GroupSubscription implements Subscription, Member {
       return await ask(reader);
     } catch (error) {
       if (reader.down !== undefined) this.#fail(reader.down);
+      else if (error instanceof Error && error.message.startsWith("FENCED")) this.#fail(this.#overtaken());
       else if (!(error instanceof Error && /^(NOGROUP|ERR no such key)/.test(error.message))) throw error;
       else this.#fail(groupMissing(this.topic, this.group));
       throw this.#dead;
     }
+  }
+
+  #overtaken(): Error {
+    return unavailable(`Another member has taken over the topic "${this.topic}" for the group "${this.group}".`);
   }
 
   #accept(read: Reply, sentAt: number): void {
@@ -288,6 +327,8 @@ class GroupSubscription implements Subscription, Member {
 
   nack(items: readonly Nack[]): Promise<readonly SettleResult[]> {
     const deliveries = items.map((item) => item.delivery);
+    this.#givenBack++;
+    this.#behind = this.#bell !== undefined;
     return this.#settle(deliveries, true, (link, owner, lane, some) => giveBack(link, owner, lane, some, items));
   }
 
@@ -352,17 +393,25 @@ class GroupSubscription implements Subscription, Member {
   async #close(): Promise<void> {
     const { clock, members, readers, orphans, control } = this.#session;
     this.#leaving.abort();
+    // A server that stands still answers no read either.
+    await bounded(clock, FAREWELL_MS, this.#receiving).catch(() => this.#hangUp());
     await this.#receiving;
     members.delete(this);
     readers.delete(this);
     this.#dead ??= driverError("CLOSED", "The subscription is closed. Subscribe again.");
-    this.#reader?.destroy();
+    if (this.#bell === undefined) this.#hangUp();
+    this.#session.shared.leave(this.#onDown);
     const farewell = this.flush()
       .then(() => fence(this.#session))
       .then(() => leave(control(), this.#keys, this.group, [this.#consumer]));
     // Where the server can't be told, its leases will end; the next member of this process need not wait for that.
     const orphan = { topic: this.topic, group: this.group, consumer: this.#consumer };
-    await bounded(clock, farewell).catch(() => orphans.add(orphan));
+    await bounded(clock, FAREWELL_MS, farewell).catch(() => orphans.add(orphan));
+  }
+
+  #hangUp(): void {
+    if (this.#bell === undefined) this.#reader?.destroy();
+    else this.#session.shared.close(unavailable("The server did not answer while a member left."));
   }
 }
 

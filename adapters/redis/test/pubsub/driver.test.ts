@@ -1,9 +1,9 @@
+import { systemClock as clock } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import { type FaultProxy, startProxy } from "@brokerkit/conformance/faults";
 import type { PublishResult, WireDelivery, WireRecord } from "brokerkit/driver";
 import { beforeAll, describe, expect, test } from "vitest";
 import { type RedisPubSubOptions, redisPubSub } from "../../src/index.ts";
-import { clock } from "../clock.ts";
 import { defer, fresh, ids, open, plain, read, record, records, soon, startServer, store, until } from "../stage.ts";
 
 let server: RunningBroker;

@@ -1,10 +1,10 @@
 import { fileURLToPath } from "node:url";
+import { systemClock as clock } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import { type FaultProxy, startProcess, startProxy } from "@brokerkit/conformance/faults";
 import type { Driver, PublishResult } from "brokerkit/driver";
 import { beforeAll, describe, expect, test } from "vitest";
 import { type RedisOptions, redis } from "../../src/index.ts";
-import { clock } from "../clock.ts";
 import { defer, fresh, ids, open, plain, read, record, records, soon, startServer, store, until } from "../stage.ts";
 
 let server: RunningBroker;
@@ -86,6 +86,11 @@ test("the rights that the README names are enough, and keep to the prefix", asyn
   await cursor.close();
   await driver.admin.seek(topic, "g", { kind: "earliest" }, soon());
   await subscription.close();
+  const owner = await read(driver, topic, "g", { from: { kind: "latest" }, exclusive: true });
+  await owner.subscription.ack((await owner.take(4)).slice(0, 1));
+  await owner.subscription.close();
+  expect(await driver.coordination?.compareAndSet("lease", undefined, Buffer.from("mine"), soon())).toBeDefined();
+  expect((await driver.coordination?.read("lease", soon()))?.value).toEqual(Buffer.from("mine"));
   expect((await driver.admin.lag(topic, "g", soon())).inFlight).toBe(0);
   await driver.admin.deleteTopic(topic, soon());
   expect(await client.call("KEYS", `*${topic}*`)).toEqual(Array(4).fill(expect.stringMatching(/^app:.*:dedupe:\d$/)));
@@ -308,7 +313,7 @@ describe("links that break under readers", () => {
     await until(() => downs.length === 2, "the other two to be noticed");
     await driver.connect(soon());
     await store(driver, records(topic, "1"));
-    const resumed = await read(driver, topic, undefined, { kind: "position", cut: subscription.start as never });
+    const resumed = await read(driver, topic, undefined, { from: { kind: "position", cut: subscription.start as never } });
     expect(ids(await resumed.take(1))).toEqual(["1"]);
   });
 

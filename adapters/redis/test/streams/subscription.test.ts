@@ -188,7 +188,7 @@ describe("giving back", () => {
   test("closing while a receive waits ends it, and nothing that comes then is lost", async () => {
     const { driver, topic } = await topicOn({ leaseMs: 20_000 });
     for (let n = 0; n < 20; n++) {
-      const one = await read(driver, topic, "g", { kind: "earliest" });
+      const one = await read(driver, topic, "g", { from: { kind: "earliest" } });
       const receiving = one.subscription.receive(10, 10_000, soon());
       const [stored] = await Promise.all([store(driver, records(topic, `m-${n}`)), one.subscription.close()]);
       expect(stored.every((result) => result.ok)).toBe(true);
@@ -264,7 +264,10 @@ describe("starts", () => {
     const expected = { latest: ["4"], earliest: ["1", "2", "3", "4"], time: ["3", "4"], position: ["3", "4"] };
     const readers = new Map<keyof typeof starts, Awaited<ReturnType<typeof read>>[]>();
     for (const kind of Object.keys(starts) as (keyof typeof starts)[]) {
-      readers.set(kind, [await read(driver, topic, `g-${kind}`, starts[kind]), await read(driver, topic, undefined, starts[kind])]);
+      readers.set(kind, [
+        await read(driver, topic, `g-${kind}`, { from: starts[kind] }),
+        await read(driver, topic, undefined, { from: starts[kind] }),
+      ]);
     }
     await store(driver, records(topic, "4"));
     for (const [kind, both] of readers) {
@@ -281,7 +284,7 @@ describe("starts", () => {
     const client = await plain(server);
     await client.call("XGROUP", "CREATE", topic, "made", "0");
     await client.call("XREADGROUP", "GROUP", "made", "somebody", "COUNT", "1", "STREAMS", topic, ">");
-    const reader = await read(driver, topic, "made", { kind: "latest" });
+    const reader = await read(driver, topic, "made", { from: { kind: "latest" } });
     expect(reader.subscription.created).toBe(false);
     expect(ids(await reader.take(2))).toEqual(["2", "3"]);
     expect(ids(await reader.take(1))).toEqual(["1"]);
@@ -417,7 +420,8 @@ describe("loss", () => {
     await driver.admin.createTopic({ name: topic, native: { redis: { maxLength: 3 } } }, soon());
     const [first, second] = await store(driver, records(topic, "1", "2", "3", "4"));
     await store(driver, records(topic, "5"));
-    const start = (result: typeof first) => ({ kind: "position", cut: new Map([["0", result?.ok ? result.place : undefined]]) }) as never;
+    const start = (result: typeof first) =>
+      ({ from: { kind: "position", cut: new Map([["0", result?.ok ? result.place : undefined]]) } }) as never;
     const [behind, edge] = [await read(driver, topic, "behind", start(first)), await read(driver, topic, "edge", start(second))];
     expect(ids(await behind.take(3))).toEqual(["3", "4", "5"]);
     expect(ids(await edge.take(3))).toEqual(["3", "4", "5"]);
@@ -549,7 +553,7 @@ test("a broadcast reader sees everything, settles nothing, and starts where it s
     expect(await reader.subscription.ack(got)).toEqual(["confirmed", "confirmed"]);
     expect(reader.subscription.nack).toBeUndefined();
   }
-  const resumed = await read(driver, topic, undefined, { kind: "position", cut: one.subscription.start as never });
+  const resumed = await read(driver, topic, undefined, { from: { kind: "position", cut: one.subscription.start as never } });
   expect(ids(await resumed.take(2))).toEqual(["1", "2"]);
   expect(await (await plain(server)).call("XINFO", "GROUPS", topic)).toEqual([]);
 });

@@ -47,6 +47,7 @@ if known then
     if #rows < 1000 then break end
   end
   epoch = c('HINCRBY', meta, 'epoch:' .. group, 1)
+  wake(KEYS[10])
 end
 local ordinal = ordinalOf(s, start)
 c('XGROUP', 'CREATE', k, group, start, 'ENTRIESREAD', ordinal or -1)
@@ -65,6 +66,11 @@ local c = redis.call
 if c('EXISTS', KEYS[2]) == 0 then return 0 end
 c('XGROUP', 'DESTROY', KEYS[2], ARGV[1])
 c('HINCRBY', KEYS[1], 'epoch:' .. ARGV[1], 1)
+local owner = c('HGET', KEYS[1], 'owner:' .. ARGV[1])
+if owner then
+  c('HDEL', KEYS[1], 'owner:' .. ARGV[1])
+  c('UNLINK', KEYS[10] .. ':' .. owner)
+end
 return c('UNLINK', unpack(KEYS, 4))
 `,
 );

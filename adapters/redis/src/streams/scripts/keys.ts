@@ -14,6 +14,8 @@ export interface GroupKeys {
   /** A member that waits is woken by it when something falls due earlier than it thought. */
   readonly wake: string;
   readonly list: readonly string[];
+  /** There while this consumer owns the topic alone. */
+  guard(consumer: string): string;
 }
 
 /** All keys of a topic. Names of topics and groups hold no colon, so nothing of one can be taken for something of another. */
@@ -37,7 +39,7 @@ export class TopicKeys {
     const [main, inbox] = [laneOf(this.stream, group), laneOf(`${this.stream}.${group}.retry`, group)];
     const wake = `${this.stream}:${group}:wake`;
     const list = [this.meta, ...Object.values(main), ...Object.values(inbox), wake] as string[];
-    return { meta: this.meta, main, inbox, wake, list };
+    return { meta: this.meta, main, inbox, wake, list, guard: (consumer) => `${wake}:${consumer}` };
   }
 }
 

@@ -5,10 +5,12 @@ import { LIBRARY, MISSING, MOVE, PARK, script, TRIM } from "./script.ts";
  * Everything that must happen before a member reads: retention, delayed records, what was given back and is due, what dead members
  * left behind, and the look for a hole between what the group has read and what is still there. Runs in one transaction with the read.
  *
- * KEYS as GroupKeys lists them. ARGV group, consumer, limit, own lease ms, 1 to look for the dead, then ids of wake-up entries to remove. A consumer's name tells its lease: \`bk:<ms>:…\`.
+ * KEYS as GroupKeys lists them. ARGV group, consumer, limit, own lease ms, 1 to look for the dead, 1 for who owns the topic alone, then ids
+ * of wake-up entries to remove. A consumer's name tells its lease: \`bk:<ms>:…\`. The error FENCED: another member owns it by now.
  *
  * Answers epoch, ms until something falls due (−1: nothing), entries missing (−1: some), from, to, 1 where there is more to claim, then for
- * the stream and for the inbox: claimed entries {id, fields, deliveries, failures, 1 if it was our own} and ids that were pending and are gone.
+ * the stream and for the inbox: claimed entries {id, fields, deliveries, failures, 1 if it was our own} and ids that were pending and are
+ * gone; then for who owns the topic alone the last ids read of the stream and the inbox, and the last wake-up.
  */
 export const RECEIVE: Script = script(
   LIBRARY,
@@ -20,7 +22,7 @@ export const RECEIVE: Script = script(
 local group, me, limit, lease, scan = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1'
 local meta, k, inbox = KEYS[1], KEYS[2], KEYS[6]
 evenWhenFull(meta)
-for i = 6, #ARGV do
+for i = 7, #ARGV do
   c('XACK', KEYS[10], group, ARGV[i])
   c('XDEL', KEYS[10], ARGV[i])
 end
@@ -29,6 +31,8 @@ move(k, KEYS[3])
 move(inbox, KEYS[7])
 local g = groupOf(k, group)
 if not g then return redis.error_reply('NOGROUP the group is gone') end
+local alone = ARGV[6] == '1'
+if alone and c('HGET', meta, 'owner:' .. group) ~= me then return redis.error_reply('FENCED another member owns the topic') end
 local last, to, lost = g['last-delivered-id'], '', 0
 local ordinal, flagged = readUpTo(meta, group, last), c('HDEL', meta, 'loss:' .. group) == 1
 -- What is unread and what is there agree as long as nothing is missing: the closer look, which touches bodies, is for when they don't.
@@ -60,6 +64,10 @@ local function lane(stream, due, notes)
     end
     seen = seen + 1
   end
+  -- Of more than can be handed out the oldest come first, whenever they fell due.
+  if c('ZCOUNT', due, '-inf', now) > limit then
+    for _, padded in ipairs(c('ZRANGEBYSCORE', due, '(0', now)) do c('ZADD', due, 0, padded) end
+  end
   local ids = c('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, limit)
   table.sort(ids)
   for _, padded in ipairs(ids) do
@@ -86,7 +94,12 @@ end
 local main, mainGone = lane(k, KEYS[4], KEYS[5])
 local retried, retriedGone = lane(inbox, KEYS[8], KEYS[9])
 local due = dueIn(KEYS[8], dueIn(KEYS[7], dueIn(KEYS[4], dueIn(KEYS[3], -1))))
-return { tonumber(c('HGET', meta, 'epoch:' .. group) or 0), due, lost, last, to, more, main, mainGone, retried, retriedGone }
+local after
+if alone then
+  local woken = c('XREVRANGE', KEYS[10], '+', '-', 'COUNT', 1)[1]
+  after = { lost == 0 and last or to, groupOf(inbox, group)['last-delivered-id'], woken and woken[1] or '0-0' }
+end
+return { tonumber(c('HGET', meta, 'epoch:' .. group) or 0), due, lost, last, to, more, main, mainGone, retried, retriedGone, after }
 `,
 );
 
@@ -154,14 +167,16 @@ export interface Received {
   readonly mainGone: readonly Buffer[];
   readonly retried: readonly Claimed[];
   readonly retriedGone: readonly Buffer[];
+  /** Of the stream, the inbox, and the wake-ups; for who owns the topic alone. */
+  readonly after: readonly Buffer[];
 }
 
 export function received(reply: Reply): Received {
-  const [epoch, due, missing, from, to, more, main, mainGone, retried, retriedGone] = reply as never as [
+  const [epoch, due, missing, from, to, more, main, mainGone, retried, retriedGone, after = []] = reply as never as [
     ...[number, number, number, Buffer, Buffer, number],
-    ...[readonly Claimed[], readonly Buffer[], readonly Claimed[], readonly Buffer[]],
+    ...[readonly Claimed[], readonly Buffer[], readonly Claimed[], readonly Buffer[], (readonly Buffer[])?],
   ];
-  return { epoch, due, missing, from: String(from), to: String(to), more: more === 1, main, mainGone, retried, retriedGone };
+  return { epoch, due, missing, from: String(from), to: String(to), more: more === 1, main, mainGone, retried, retriedGone, after };
 }
 
 /** What LOOK answers. */
@@ -179,4 +194,20 @@ export interface Look {
 export function looked(reply: Reply): Look {
   const [missing, last, ordinal, end, due, wake] = reply as never as [number, Buffer, number, Buffer, number, Buffer];
   return { missing, last: String(last), ordinal, end: String(end), due, wake: String(wake) };
+}
+
+/** Bytes that one read should not exceed by much. */
+const READ_BYTES = 4_194_304;
+/** How large entries are taken to be before any was seen. */
+export const FIRST_GUESS = 65_536;
+
+/** How many entries to ask for: fewer where the last ones were large. */
+export function countFor(max: number, entryBytes: number): string {
+  return String(entryBytes * max <= READ_BYTES ? max : Math.max(1, Math.floor(READ_BYTES / entryBytes)));
+}
+
+/** What to expect of the next entries: the larger of the first and the last of these. */
+export function sizeOf(entries: readonly Entry[]): number {
+  const size = ([, fields]: Entry): number => fields.reduce((sum, field) => sum + field.length, 0);
+  return Math.max(size(entries[0] as Entry), size(entries.at(-1) as Entry));
 }

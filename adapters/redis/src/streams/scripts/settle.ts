@@ -108,16 +108,16 @@ return table.concat(said)
 );
 
 /**
- * Hands back everything that these consumers have pending and removes them. KEYS stream, notes, due, inbox, its notes and due, wake-up
- * stream. ARGV group, then consumers. Deleting a consumer deletes what it has pending, so it is emptied first, in the same script.
+ * Hands back everything that these consumers have pending and removes them, and what they owned alone. KEYS as GroupKeys lists them.
+ * ARGV group, then consumers. Deleting a consumer deletes what it has pending, so it is emptied first, in the same script.
  */
 const LEAVE: Script = script(
   LIBRARY,
   PARK,
   `
 local group, some = ARGV[1], false
-evenWhenFull(KEYS[2])
-local function empty(k, notes, due, consumer)
+evenWhenFull(KEYS[1])
+local function empty(k, due, notes, consumer)
   if c('EXISTS', k) == 0 or not groupOf(k, group) then return end
   while true do
     local rows = c('XPENDING', k, group, '-', '+', 1000, consumer)
@@ -130,11 +130,49 @@ local function empty(k, notes, due, consumer)
   c('XGROUP', 'DELCONSUMER', k, group, consumer)
 end
 for i = 2, #ARGV do
-  empty(KEYS[1], KEYS[2], KEYS[3], ARGV[i])
-  empty(KEYS[4], KEYS[5], KEYS[6], ARGV[i])
+  empty(KEYS[2], KEYS[4], KEYS[5], ARGV[i])
+  empty(KEYS[6], KEYS[8], KEYS[9], ARGV[i])
+  c('UNLINK', KEYS[10] .. ':' .. ARGV[i])
+  if c('HGET', KEYS[1], 'owner:' .. group) == ARGV[i] then c('HDEL', KEYS[1], 'owner:' .. group) end
 end
-if some then wake(KEYS[7]) end
+if some then wake(KEYS[10]) end
 return 1
+`,
+);
+
+/**
+ * Makes a consumer the only owner of a topic for its group: whatever is pending of others is given back at once, to be handed out to it
+ * first. KEYS as GroupKeys lists them. ARGV group, consumer, 1 to begin. Answers how many streams have more pending than one call takes, or
+ * nil where another one has become the owner meanwhile.
+ *
+ * A stream of the owner's own stands for the ownership, and each read of an owner names it: as soon as another one has taken over, nothing
+ * that the former owner has sent, or sends after a pause of any length, is assigned anything.
+ */
+const TAKE: Script = script(
+  LIBRARY,
+  PARK,
+  `
+local meta, group, me, field = KEYS[1], ARGV[1], ARGV[2], 'owner:' .. ARGV[1]
+evenWhenFull(meta)
+local owner = c('HGET', meta, field)
+if owner ~= me and ARGV[3] ~= '1' then return false end
+if owner ~= me then
+  if owner then c('UNLINK', KEYS[10] .. ':' .. owner) end
+  c('HSET', meta, field, me)
+  c('XGROUP', 'CREATE', KEYS[10] .. ':' .. me, group, '$', 'MKSTREAM')
+  wake(KEYS[10])
+end
+local function empty(k, due, notes)
+  local rows = c('XPENDING', k, group, '-', '+', 1000)
+  for _, row in ipairs(rows) do park(k, due, notes, group, row[1], row[4], noteOf(notes, row[1]), 0) end
+  if #rows == 1000 then return 1 end
+  for _, consumer in ipairs(c('XINFO', 'CONSUMERS', k, group)) do
+    local name = map(consumer)['name']
+    if string.sub(name, 1, 3) == 'bk:' then c('XGROUP', 'DELCONSUMER', k, group, name) end
+  end
+  return 0
+end
+return empty(KEYS[2], KEYS[4], KEYS[5]) + empty(KEYS[6], KEYS[8], KEYS[9])
 `,
 );
 
@@ -181,8 +219,16 @@ export function prolong(
   );
 }
 
-export async function leave(link: Link, { main, inbox, wake }: GroupKeys, group: string, consumers: readonly string[]): Promise<void> {
-  await link.script(LEAVE, [main.stream, main.notes, main.due, inbox.stream, inbox.notes, inbox.due, wake], [group, ...consumers]);
+export async function leave(link: Link, keys: GroupKeys, group: string, consumers: readonly string[]): Promise<void> {
+  await link.script(LEAVE, keys.list, [group, ...consumers]);
+}
+
+/** Resolves when all is taken: to false where another consumer was the later one to take it. */
+export async function takeOver(link: Link, keys: GroupKeys, group: string, consumer: string): Promise<boolean> {
+  for (let begin = "1"; ; begin = "0") {
+    const rest = await link.script(TAKE, keys.list, [group, consumer, begin]);
+    if (rest === null || rest === 0) return rest === 0;
+  }
 }
 
 function ownerArgs({ group, consumer, epoch }: Owner): string[] {

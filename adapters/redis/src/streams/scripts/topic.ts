@@ -30,7 +30,8 @@ if c('EXISTS', k) == 1 then
     local name = map(g)['name']
     local inbox = k .. '.' .. name .. '.retry'
     for _, base in ipairs({ k .. ':' .. name, inbox .. ':' .. name }) do c('UNLINK', base .. ':due', base .. ':notes') end
-    c('UNLINK', inbox, inbox .. ':delayed', k .. ':' .. name .. ':wake')
+    local wake = k .. ':' .. name .. ':wake'
+    c('UNLINK', inbox, inbox .. ':delayed', wake, wake .. ':' .. (c('HGET', KEYS[2], 'owner:' .. name) or ''))
   end
 end
 return c('UNLINK', k, KEYS[2], KEYS[3], KEYS[4])
