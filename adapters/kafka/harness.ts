@@ -8,6 +8,7 @@ import {
   type Harness,
   type Provocation,
   type Provoked,
+  Shared,
   type Site,
 } from "@brokerkit/conformance";
 import { type BrokerOptions, makeCertificates, type RunningBroker, startBroker } from "@brokerkit/conformance/brokers";
@@ -65,37 +66,6 @@ async function expire(site: Site, topic: string, keep: number): Promise<void> {
     await admin.deleteTopicRecords({ topic, partitions });
   } finally {
     await admin.disconnect();
-  }
-}
-
-/** A server for several provocations: those that run side by side share one, since each takes seconds of all cores to start. */
-class Shared<T extends { readonly broker: RunningBroker }> {
-  readonly #start: (site: Site) => Promise<T>;
-  #server: Promise<T> | undefined;
-  #users = 0;
-
-  constructor(start: (site: Site) => Promise<T>) {
-    this.#start = start;
-  }
-
-  async take(site: Site): Promise<T> {
-    this.#users += 1;
-    this.#server ??= this.#start(site);
-    try {
-      return await this.#server;
-    } catch (error) {
-      await this.release().catch(() => {});
-      throw error;
-    }
-  }
-
-  /** The last one who lets go ends it. */
-  async release(): Promise<void> {
-    this.#users -= 1;
-    if (this.#users > 0) return;
-    const server = this.#server;
-    this.#server = undefined;
-    await (await server)?.broker.close();
   }
 }
 
@@ -193,7 +163,7 @@ const provocations: readonly Provocation[] = [
 
 /** Written by hand, against what the backend can do under one node and the options below; never taken from the adapter. */
 const expected: Capabilities = {
-  delivery: { group: "at-least-once", broadcast: "at-least-once" },
+  delivery: { group: "at-least-once", broadcast: "at-least-once", groups: Number.POSITIVE_INFINITY },
   durable: true,
   durabilityOnAck: "page-cache",
   publish: { maxRecords: 5_000, maxBytes: 33_554_432, inFlight: 1, order: "call" },
@@ -203,6 +173,7 @@ const expected: Capabilities = {
   lease: { ms: 0, extend: false },
   hold: { maxMs: Number.POSITIVE_INFINITY, maxUnacked: 10_000, scope: "shard" },
   keyOrder: "members",
+  coordination: false,
   from: {
     group: ["latest", "earliest", "time", "position"],
     broadcast: ["latest", "earliest", "time", "position"],
@@ -241,6 +212,7 @@ const adapter: AdapterHarness = {
   url: ({ host, port }) => `kafka://${host}:${port}?${query}`,
   adapter: ({ host, port }) => kafka({ brokers: [`${host}:${port}`], ...TEST }),
   expected,
+  kills: 5,
   versions: async ({ broker }) => ({ client: "@platformatic/kafka 2.12.1", server: broker?.version ?? "unknown" }),
   collides: (name, other) => name.replaceAll(".", "_") === other.replaceAll(".", "_"),
   foreign: { publish, read },

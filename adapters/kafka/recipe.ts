@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { connect as connectTcp } from "node:net";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
-import { type BrokerOptions, type BrokerRecipe, type Endpoint, mavenJars, type Place } from "@brokerkit/conformance/brokers";
+import { type BrokerOptions, type BrokerRecipe, type Endpoint, LOG4J, mavenJars, type Place } from "@brokerkit/conformance/brokers";
 
 const VERSION = "4.1.0";
 const LOCK = new URL("kafka-jars.json", import.meta.url);
@@ -246,15 +246,6 @@ function properties({ host, port, extraPorts, data, options }: Place): string {
     .join("");
 }
 
-const LOGGING = `status = error
-rootLogger.level = warn
-rootLogger.appenderRef.out.ref = out
-appender.out.type = Console
-appender.out.name = out
-appender.out.layout.type = PatternLayout
-appender.out.layout.pattern = %d{HH:mm:ss.SSS} %p %c{1}: %m%n
-`;
-
 function java({ library, conf }: Place): readonly string[] {
   return [
     "-Xmx512m",
@@ -307,7 +298,7 @@ export const recipe: BrokerRecipe = {
       fill: (folder) => mavenJars(JSON.parse(readFileSync(LOCK, "utf8")) as Record<string, string>, folder),
     },
     extraPorts: 2,
-    files: (place) => ({ "server.properties": properties(place), "log4j2.properties": LOGGING }),
+    files: (place) => ({ "server.properties": properties(place), "log4j2.properties": LOG4J }),
     prepare: (place) => {
       const scram = users(place.options).flatMap(([user, password]) =>
         MECHANISMS.slice(1).flatMap((mechanism) => ["--add-scram", `${mechanism}=[name=${user},password=${password}]`]),

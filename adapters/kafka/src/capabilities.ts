@@ -8,7 +8,7 @@ function frozen<T extends object>(record: T): T {
 }
 
 const kafka: Capabilities = {
-  delivery: { group: "at-least-once", broadcast: "at-least-once" },
+  delivery: { group: "at-least-once", broadcast: "at-least-once", groups: Number.POSITIVE_INFINITY },
   durable: true,
   // acks=all with min.insync.replicas of 2 or more; connect says less for one replica: "fsync" where every message is flushed, else "page-cache".
   durabilityOnAck: "replicated",
@@ -20,6 +20,7 @@ const kafka: Capabilities = {
   lease: { ms: 0, extend: false },
   hold: { maxMs: Number.POSITIVE_INFINITY, maxUnacked: 10_000, scope: "shard" },
   keyOrder: "members",
+  coordination: false,
   from: {
     group: ["latest", "earliest", "time", "position"],
     broadcast: ["latest", "earliest", "time", "position"],

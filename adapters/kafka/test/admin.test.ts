@@ -1,3 +1,4 @@
+import { systemClock as clock } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import type { Admin, Driver, TopicSpec } from "brokerkit/driver";
 import { Kafka, logLevel } from "kafkajs";
@@ -6,7 +7,6 @@ import type { KafkaOptions } from "../src/index.ts";
 import { endpointOf } from "../src/options.ts";
 import { Cluster } from "../src/protocol/cluster.ts";
 import { commitOffsets } from "../src/protocol/offsets.ts";
-import { clock } from "./clock.ts";
 import { startKafka } from "./stage.ts";
 import { at, atLast, defer, failure, fresh, ids, open, read, record, records, soon, store, until } from "./stage-driver.ts";
 
@@ -177,7 +177,7 @@ describe("topics", () => {
     expect(await left()).toEqual({ topics: [], groups: [] });
     expect(await admin.createTopic({ name: topic, partitions: 2 }, soon())).toBe("created");
     await store(driver, records(topic, "4"));
-    const { take } = await read(driver, topic, "g", { kind: "earliest" });
+    const { take } = await read(driver, topic, "g", { from: { kind: "earliest" } });
     expect(ids(await take(1))).toEqual(["4"]);
   });
 

@@ -1,3 +1,4 @@
+import { systemClock as clock } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import type { WireDelivery } from "brokerkit/driver";
 import { afterAll, beforeAll, expect, it, onTestFinished } from "vitest";
@@ -7,7 +8,6 @@ import type { FetchedPartition } from "../src/protocol/fetch.ts";
 import { Fetcher } from "../src/protocol/fetcher.ts";
 import type { Line } from "../src/protocol/line.ts";
 import { PartitionReader } from "../src/protocol/partition.ts";
-import { clock } from "./clock.ts";
 import { clusterAt, publisherOn, record, stored, topicOn, until } from "./log.ts";
 import { soon, Told } from "./reading.ts";
 import { startKafka } from "./stage.ts";

@@ -1,10 +1,10 @@
+import { systemClock as clock } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import { type Broker, connect, type Delivery, defineTopic, type Schema } from "brokerkit";
 import type { WireRecord } from "brokerkit/driver";
 import client, { type Consumer, Kafka, type KafkaMessage, logLevel, Partitioners } from "kafkajs";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { kafka } from "../src/index.ts";
-import { clock } from "./clock.ts";
 import { startKafka } from "./stage.ts";
 
 let broker: RunningBroker;

@@ -1,10 +1,10 @@
+import { systemClock as clock } from "@brokerkit/conformance";
 import type { Clock, WireRecord } from "brokerkit/driver";
 import { expect, onTestFinished } from "vitest";
 import type { Behaviour } from "../src/options.ts";
 import { Cluster } from "../src/protocol/cluster.ts";
 import type { Endpoint } from "../src/protocol/line.ts";
 import { Publisher, type PublisherWiring } from "../src/publisher.ts";
-import { clock } from "./clock.ts";
 
 /** A cluster behind these ports of the loopback address; closed when the test is over. */
 export async function clusterAt(

@@ -4,12 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createServer as createTlsServer, type TlsOptions } from "node:tls";
 import { inspect } from "node:util";
+import { systemClock as clock } from "@brokerkit/conformance";
 import { makeCertificates, type RunningBroker } from "@brokerkit/conformance/brokers";
 import { type Adapter, type BrokerUrl, driverError } from "brokerkit/driver";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type KafkaOptions, kafka } from "../src/index.ts";
 import { behaviourOf, endpointOf, optionsOf } from "../src/options.ts";
-import { clock } from "./clock.ts";
 import { startKafka } from "./stage.ts";
 
 const undo: (() => Promise<unknown>)[] = [];

@@ -1,3 +1,4 @@
+import { systemClock as clock } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import { type FaultProxy, startProxy } from "@brokerkit/conformance/faults";
 import type { Clock, PublishResult, WireRecord } from "brokerkit/driver";
@@ -8,7 +9,6 @@ import { protocolName } from "../src/protocol/client-error.ts";
 import type { Cluster } from "../src/protocol/cluster.ts";
 import { REQUEST_MS } from "../src/protocol/line.ts";
 import { hashKey } from "../src/protocol/records.ts";
-import { clock } from "./clock.ts";
 import { clusterAt, createTopic, idsIn, keyed, logOf, publisherOn, record, stored, topicOn, until } from "./log.ts";
 import { type RunningCluster, startCluster, startKafka } from "./stage.ts";
 

@@ -1,3 +1,4 @@
+import { systemClock as clock } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import { until } from "@brokerkit/conformance/faults";
 import { afterEach } from "vitest";
@@ -5,7 +6,6 @@ import type { Behaviour } from "../src/options.ts";
 import { Cluster } from "../src/protocol/cluster.ts";
 import { createMembership } from "../src/protocol/group-reader.ts";
 import type { Assigned, Membership } from "../src/protocol/membership.ts";
-import { clock } from "./clock.ts";
 
 const afterTest: (() => unknown)[] = [];
 afterEach(async () => {

@@ -99,20 +99,26 @@ export class Cluster {
     this.#doubted = false;
   }
 
-  /** A connection that went may be one that was idle for long. Whether the cluster is gone, a question tells. */
+  /**
+   * A connection that went may be one that was idle for long. Whether the cluster is gone, a question tells, over a connection of its own:
+   * the others may be about to be closed as well.
+   */
   #look(): void {
     if (this.#doubted || this.#closed) return;
     this.#doubted = true;
     const { connectTimeoutMs: ms } = this.endpoint;
     const late = (): unknown => unavailable(`The cluster did not answer within ${ms} ms.`);
-    bounded(this.clock, ms, late, (bound) => this.ask("any", "Metadata", [[], false, false], bound)).then(
-      () => {
-        this.#doubted = false;
-      },
-      (error: unknown) => {
-        if (!this.#closed) this.#down(readable(error));
-      },
-    );
+    const line = this.line();
+    bounded(this.clock, ms, late, (bound) => line.ask("any", "Metadata", [[], false, false], bound))
+      .then(
+        () => {
+          this.#doubted = false;
+        },
+        (error: unknown) => {
+          if (!this.#closed) this.#down(readable(error));
+        },
+      )
+      .finally(() => line.close());
   }
 
   /** Whether there is a version of a request that both sides know. */

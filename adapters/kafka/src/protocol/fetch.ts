@@ -1,6 +1,6 @@
 import type { Cluster } from "./cluster.ts";
 import type { Line } from "./line.ts";
-import type { Args } from "./requests.ts";
+import { type Args, type Connection, sendAs } from "./requests.ts";
 
 /** Offsets stay far below 2^53, and numbers are four times as fast as big integers. */
 export interface FetchedPartition {
@@ -17,8 +17,6 @@ export interface FetchedPartition {
   readonly records: Buffer;
 }
 
-type Send = Parameters<Line["call"]>[1];
-type Connection = Parameters<Send>[0];
 type Reader = Parameters<Parameters<Connection["send"]>[3]>[3];
 
 /**
@@ -72,15 +70,8 @@ export function fetchFrom(
       })
       .flat();
   };
-  const request = cluster.form("Fetch").api.async as unknown as (
-    connection: Connection,
-    ...rest: Args<"Fetch">
-  ) => Promise<FetchedPartition[]>;
-  const send = (connection: Connection, ...rest: Args<"Fetch">): Promise<FetchedPartition[]> => {
-    const reparsed: Pick<Connection, "send"> = {
-      send: (key, version, payload, _parse, ...more) => connection.send(key, version, payload, parse as never, ...more),
-    };
-    return request(reparsed as Connection, ...rest);
-  };
+  const form = cluster.form("Fetch");
+  const send = (connection: Connection, ...rest: Args<"Fetch">): Promise<FetchedPartition[]> =>
+    sendAs(connection, form.api, () => form.createRequest(...rest), parse);
   return line.call(node, send, args, signal);
 }

@@ -9,6 +9,7 @@ import type { Line } from "./line.ts";
 import { bounds } from "./offsets.ts";
 import type { PartitionReader } from "./partition.ts";
 import type { Args } from "./requests.ts";
+import { bounded } from "./waiting.ts";
 
 /** How much one partition may have waiting when more of it is asked for, and the most that one answer brings of it. */
 const PARTITION_BYTES = 1_048_576;
@@ -260,18 +261,9 @@ export class Fetcher {
   }
 
   /** Runs what has to end in time, and with the fetcher. */
-  async #within<T>(ms: number, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const late = new AbortController();
-    const timer = this.#cluster.clock.timer(ms, () => late.abort(unavailable(`A node did not answer within ${ms} ms.`)));
-    const end = (): void => late.abort(this.#closing.signal.reason);
-    this.#closing.signal.addEventListener("abort", end, { once: true });
-    if (this.#closed) end();
-    try {
-      return await run(late.signal);
-    } finally {
-      timer.cancel();
-      this.#closing.signal.removeEventListener("abort", end);
-    }
+  #within<T>(ms: number, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const late = (): unknown => unavailable(`A node did not answer within ${ms} ms.`);
+    return bounded(this.#cluster.clock, ms, late, run, this.#closing.signal);
   }
 
   async #accept(answer: readonly FetchedPartition[], asked: readonly PartitionReader[]): Promise<void> {

@@ -4,7 +4,7 @@ import type { Cluster } from "./cluster.ts";
 import { named } from "./error-names.ts";
 import { type Line, REQUEST_MS } from "./line.ts";
 import { type BatchDraft, type Compression, type Compressor, encodeBatch } from "./records.ts";
-import type { Client, Connection } from "./requests.ts";
+import { type Client, type Connection, sendAs } from "./requests.ts";
 import { bounded, pause } from "./waiting.ts";
 
 /** Records for one partition, sent together. */
@@ -105,7 +105,7 @@ export class Producer {
       const send = (connection: Connection): Promise<Answer> => {
         if (!connection.isConnected()) throw unavailable(`The connection to the node ${leader} is about to be replaced.`);
         written = true;
-        return request(connection, form, () => this.#frame(portions, records));
+        return sendAs(connection, form.api, () => this.#frame(portions, records), form.parseResponse);
       };
       this.#line ??= this.#cluster.line();
       const line = this.#line;
@@ -220,14 +220,4 @@ export class Producer {
 
 function unanswered(leader: number): unknown {
   return driverError("TIMEOUT", `The node ${leader} has not answered for ${REQUEST_MS} ms. The records may have been stored.`);
-}
-
-/** One request whose body is already encoded. */
-function request(connection: Connection, form: Form, body: () => InstanceType<Client["Writer"]>): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    connection.send<Answer>(form.api.key, form.api.version, body, form.parseResponse, true, true, (error, answer) => {
-      if (error) reject(error);
-      else resolve(answer as Answer);
-    });
-  });
 }

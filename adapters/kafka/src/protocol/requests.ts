@@ -40,3 +40,21 @@ export type Args<N extends RequestName> = Requests[N]["api"]["async"] extends (c
   ? A
   : never;
 export type Answer<N extends RequestName> = Exclude<Awaited<ReturnType<Requests[N]["api"]["async"]>>, boolean>;
+
+type Body = Parameters<Connection["send"]>[2];
+type Parser<R> = Parameters<Connection["send"]>[3] extends (...args: infer A) => unknown ? (...args: A) => R : never;
+
+/** Sends one request under a form's number and version, with a body and a reading of the answer of one's own. */
+export function sendAs<R>(
+  connection: Connection,
+  { key, version }: { readonly key: number; readonly version: number },
+  body: Body,
+  parse: Parser<R>,
+): Promise<R> {
+  return new Promise((resolve, reject) => {
+    connection.send<R>(key, version, body, parse, true, true, (error, answer) => {
+      if (error) reject(error);
+      else resolve(answer as R);
+    });
+  });
+}
