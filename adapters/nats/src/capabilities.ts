@@ -9,7 +9,7 @@ function frozen<T extends object>(record: T): T {
 }
 
 const jetstream: Capabilities = {
-  delivery: { group: "at-least-once", broadcast: "at-least-once" },
+  delivery: { group: "at-least-once", broadcast: "at-least-once", groups: Number.POSITIVE_INFINITY },
   durable: true,
   // On several servers of a cluster; connect says "page-cache" for a single one, which syncs its files now and then.
   durabilityOnAck: "replicated",
@@ -22,6 +22,7 @@ const jetstream: Capabilities = {
   hold: { maxMs: Number.POSITIVE_INFINITY, maxUnacked: 1_000_000, scope: "group" },
   // What was on its way over a link that broke comes again when its lease ends, behind messages that are newer.
   keyOrder: "none",
+  coordination: true,
   from: {
     group: ["latest", "earliest", "time", "position"],
     broadcast: ["latest", "earliest", "time", "position"],
@@ -44,7 +45,7 @@ const jetstream: Capabilities = {
 };
 
 const core: Capabilities = {
-  delivery: { group: "none", broadcast: "at-most-once" },
+  delivery: { group: "at-most-once", broadcast: "at-most-once", groups: Number.POSITIVE_INFINITY },
   durable: false,
   durabilityOnAck: "none",
   publish: { maxRecords: 1_000, maxBytes: 64 * MIB, inFlight: 4, order: "call" },
@@ -54,7 +55,8 @@ const core: Capabilities = {
   lease: { ms: 0, extend: false },
   hold: { maxMs: Number.POSITIVE_INFINITY, maxUnacked: 10_000, scope: "subscription" },
   keyOrder: "process",
-  from: { group: [], broadcast: ["latest"], replay: [] },
+  coordination: false,
+  from: { group: ["latest"], broadcast: ["latest"], replay: [] },
   seek: "none",
   cursorEnd: false,
   delay: { maxMs: 0 },
@@ -81,14 +83,14 @@ export type JetStreamFeatures = Features & {
   readonly seek: true;
   readonly lag: true;
   readonly delay: false;
-  readonly keyOrder: false;
+  readonly keyOrder: true;
   readonly atLeastOnce: true;
 };
 
-export type CoreFeatures = Features & { readonly [K in keyof Features]: false };
+export type CoreFeatures = Features & { readonly groups: true } & { readonly [K in Exclude<keyof Features, "groups">]: false };
 
 /** The boolean views of the records above, as literals. */
 export const features: { readonly nats: JetStreamFeatures; readonly "nats+core": CoreFeatures } = frozen({
-  nats: { groups: true, replay: true, seek: true, lag: true, delay: false, keyOrder: false, atLeastOnce: true },
-  "nats+core": { groups: false, replay: false, seek: false, lag: false, delay: false, keyOrder: false, atLeastOnce: false },
+  nats: { groups: true, replay: true, seek: true, lag: true, delay: false, keyOrder: true, atLeastOnce: true },
+  "nats+core": { groups: true, replay: false, seek: false, lag: false, delay: false, keyOrder: false, atLeastOnce: false },
 });

@@ -28,6 +28,7 @@ export const STREAM_EXISTS = 10_058;
 export const STREAM_OVERLAPS = 10_065;
 export const CONSUMER_NOT_FOUND = 10_014;
 export const MESSAGE_NOT_FOUND = 10_037;
+export const WRONG_LAST_SEQUENCE = 10_071;
 
 const SERVER: readonly (readonly [RegExp, Classified])[] = [
   [/^(Authorization Violation|User Authentication|Account Authentication)/i, fatal("UNAUTHENTICATED")],

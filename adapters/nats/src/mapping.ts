@@ -52,7 +52,11 @@ export function encodeHeaders(record: WireRecord, dedupe: boolean, sequence = ""
   return `${text}\r\n`;
 }
 
+/** Nearly all ids. */
+const PLAIN = /^[!-<>-~][!-~]*$/;
+
 function textValue(text: string): string {
+  if (PLAIN.test(text)) return text;
   return /^[\x21-\x7e]+$/.test(text) && !text.startsWith(ENCODED) ? text : bytesValue(Buffer.from(text));
 }
 
@@ -70,11 +74,27 @@ function nameOf(name: string): string {
   return ESCAPED + encodeURIComponent(name);
 }
 
-/** The parts of a message, ours or of anybody. */
-export function decode(block: Buffer | undefined, body: Buffer): Decoded {
-  if (block === undefined) return foreign(undefined, NO_HEADERS, body);
-  // One character is one byte, so places in the text are places in the block.
-  const text = block.toString("latin1");
+/** Nearly all messages of ours: an id that needs no decoding, the time, and perhaps a number; neither key nor headers nor failures. */
+const USUAL =
+  /^NATS\/1\.0\r\n(?:Nats-Msg-Id|brokerkit-id): ([!-<>-~][!-~]*)\r\nbrokerkit-1: (\d+) ([01])\r\n(?:brokerkit-seq: ([^\r]+)\r\n)?\r\n$/;
+
+/** The parts of a message, ours or of anybody. `text` is the header block in Latin-1: every byte is one character. */
+export function decode(text: string | undefined, body: Buffer): Decoded {
+  if (text === undefined) return foreign(undefined, NO_HEADERS, body);
+  const usual = USUAL.exec(text);
+  if (usual !== null) {
+    const [, id, at, has, sequence] = usual;
+    return {
+      id,
+      key: undefined,
+      headers: NO_HEADERS,
+      body: has === "0" ? null : body,
+      publishedAt: Number(at),
+      failures: 0,
+      delayMs: 0,
+      sequence,
+    };
+  }
   // No value holds a line break, so this is a header's beginning.
   const ours = text.includes(OURS);
   let headers: WireHeader[] | undefined;
@@ -88,16 +108,15 @@ export function decode(block: Buffer | undefined, body: Buffer): Decoded {
     let [from, to] = [colon + 1, end];
     while (from < to && isBlank(text.charCodeAt(from))) from++;
     while (to > from && isBlank(text.charCodeAt(to - 1))) to--;
-    if (name === DEDUPE) dedupeId ??= text.slice(from, to);
-    else if (ours && name === META) meta = text.slice(from, to);
-    else if (ours && name === ID) id = text.slice(from, to);
-    else if (ours && name === KEY) key = text.slice(from, to);
-    else if (ours && name === SEQUENCE) sequence = text.slice(from, to);
+    const value = text.slice(from, to);
+    if (name === DEDUPE) dedupeId ??= value;
+    else if (ours && name === META) meta = value;
+    else if (ours && name === ID) id = value;
+    else if (ours && name === KEY) key = value;
+    else if (ours && name === SEQUENCE) sequence = value;
     else {
-      const encoded = ours && text.startsWith(ENCODED, from);
-      const value = encoded ? bytesOf(text.slice(from, to)) : block.subarray(from, to);
       headers ??= [];
-      headers.push([ours && name.startsWith(ESCAPED) ? unescaped(name) : utf8(name), value]);
+      headers.push([ours && name.startsWith(ESCAPED) ? unescaped(name) : utf8(name), ours ? bytesOf(value) : Buffer.from(value, "latin1")]);
     }
   }
   const list = headers ?? NO_HEADERS;

@@ -4,13 +4,13 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inspect } from "node:util";
+import { systemClock as clock } from "@brokerkit/conformance";
+import { makeCertificates } from "@brokerkit/conformance/brokers";
 import type { BrokerUrl } from "brokerkit/driver";
 import { describe, expect, test } from "vitest";
-import { makeCertificates } from "../harness.ts";
 import { nats, natsCore } from "../src/index.ts";
 import { crc16, encode, signerOf } from "../src/protocol/nkeys.ts";
-import { clock } from "./clock.ts";
-import { at, defer, failure, fresh, ids, open, plain, read, records, soon, startServer, store } from "./stage.ts";
+import { at, connecting, defer, fresh, ids, open, plain, read, records, soon, startServer, store } from "./stage.ts";
 
 const SEED = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";
 
@@ -148,26 +148,28 @@ describe("who is let in", () => {
   test("a user with a password, also percent-encoded in a URL", async () => {
     const server = await startServer({ user: "ann", password: "p/s:w@rd" });
     const hosts = [{ host: server.host, port: server.port }];
-    expect(await failure(nats.fromUrl(url({ hosts, username: "ann", password: "p/s:w@rd" })))).toMatchObject({ code: "connected" });
+    expect(await connecting(nats.fromUrl(url({ hosts, username: "ann", password: "p/s:w@rd" })))).toMatchObject({ code: "connected" });
     for (const options of [{ username: "ann", password: "wrong" }, { username: "bob", password: "p/s:w@rd" }, { token: "ann" }, {}]) {
-      expect(await failure(nats({ ...at(server), ...options }))).toEqual(refused);
-      expect(await failure(natsCore({ ...at(server), ...options }))).toEqual(refused);
+      expect(await connecting(nats({ ...at(server), ...options }))).toEqual(refused);
+      expect(await connecting(natsCore({ ...at(server), ...options }))).toEqual(refused);
     }
   });
 
   test("a token, which in a URL is a user without a password", async () => {
     const server = await startServer({ token: "t0k-en" });
     const hosts = [{ host: server.host, port: server.port }];
-    expect(await failure(natsCore.fromUrl(url({ scheme: "nats+core", hosts, username: "t0k-en" })))).toMatchObject({ code: "connected" });
-    expect(await failure(nats({ ...at(server), token: "t0k-em" }))).toEqual(refused);
+    expect(await connecting(natsCore.fromUrl(url({ scheme: "nats+core", hosts, username: "t0k-en" })))).toMatchObject({
+      code: "connected",
+    });
+    expect(await connecting(nats({ ...at(server), token: "t0k-em" }))).toEqual(refused);
   });
 
   test("an nkey, by its seed in code or in a file", async () => {
     const server = await startServer({ nkey: "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4" });
     const hosts = [{ host: server.host, port: server.port }];
-    expect(await failure(nats({ ...at(server), nkeySeed: SEED }))).toMatchObject({ code: "connected" });
-    expect(await failure(nats.fromUrl(url({ hosts, options: { nkey: await file(`${SEED}\n`) } })))).toMatchObject({ code: "connected" });
-    expect(await failure(nats({ ...at(server), username: "ann", password: "x" }))).toEqual(refused);
+    expect(await connecting(nats({ ...at(server), nkeySeed: SEED }))).toMatchObject({ code: "connected" });
+    expect(await connecting(nats.fromUrl(url({ hosts, options: { nkey: await file(`${SEED}\n`) } })))).toMatchObject({ code: "connected" });
+    expect(await connecting(nats({ ...at(server), username: "ann", password: "x" }))).toEqual(refused);
   });
 
   test("a user of an operator's account, by credentials in code or in a file", async () => {
@@ -187,15 +189,15 @@ describe("who is let in", () => {
     expect(ids(await take(1))).toEqual(["1"]);
     const hosts = [{ host: server.host, port: server.port }];
     const inFile = url({ scheme: "nats+core", hosts, options: { creds: await file(credentials) } });
-    expect(await failure(natsCore.fromUrl(inFile))).toMatchObject({ code: "connected" });
-    expect(await failure(natsCore({ ...at(server), jwt, nkeySeed: user.seed }))).toMatchObject({ code: "connected" });
-    expect(await failure(natsCore({ ...at(server), jwt, nkeySeed: SEED }))).toEqual(refused);
+    expect(await connecting(natsCore.fromUrl(inFile))).toMatchObject({ code: "connected" });
+    expect(await connecting(natsCore({ ...at(server), jwt, nkeySeed: user.seed }))).toMatchObject({ code: "connected" });
+    expect(await connecting(natsCore({ ...at(server), jwt, nkeySeed: SEED }))).toEqual(refused);
   });
 
   test("without JetStream only core NATS works", async () => {
     const server = await startServer({ jetstream: "off" });
-    expect(await failure(nats(at(server)))).toEqual({ code: "UNSUPPORTED", retryable: false });
-    expect(await failure(natsCore(at(server)))).toMatchObject({ code: "connected" });
+    expect(await connecting(nats(at(server)))).toEqual({ code: "UNSUPPORTED", retryable: false });
+    expect(await connecting(natsCore(at(server)))).toMatchObject({ code: "connected" });
   });
 });
 
@@ -218,7 +220,7 @@ describe("TLS", () => {
     expect(ids(await take(1))).toEqual(["1"]);
     const hosts = [{ host: server.host, port: server.port }];
     for (const scheme of ["nats+tls", "tls"])
-      expect(await failure(nats.fromUrl(url({ scheme, hosts, options: { ca: join(pem, "ca.pem") } })))).toMatchObject({
+      expect(await connecting(nats.fromUrl(url({ scheme, hosts, options: { ca: join(pem, "ca.pem") } })))).toMatchObject({
         code: "connected",
       });
     const live = await open(natsCore.fromUrl(url({ scheme: "nats+core+tls", hosts, options: { ca: join(pem, "ca.pem") } })));
@@ -229,34 +231,34 @@ describe("TLS", () => {
 
   test("is refused where the certificate proves nothing: unknown authority, another name, expired", async () => {
     const good = await secured();
-    expect(await failure(nats({ ...at(good.server), tls: true }))).toEqual(refused);
-    expect(await failure(nats(at(good.server)))).toEqual(refused);
-    expect(await failure(nats({ ...at(good.server), tls: { ca: await good.file("other.pem") } }))).toEqual(refused);
+    expect(await connecting(nats({ ...at(good.server), tls: true }))).toEqual(refused);
+    expect(await connecting(nats(at(good.server)))).toEqual(refused);
+    expect(await connecting(nats({ ...at(good.server), tls: { ca: await good.file("other.pem") } }))).toEqual(refused);
     const other = await secured("elsewhere.test");
     const ca = await other.file("ca.pem");
-    expect(await failure(nats({ ...at(other.server), tls: { ca } }))).toEqual(refused);
-    expect(await failure(nats({ ...at(other.server), tls: { ca, servername: "elsewhere.test" } }))).toMatchObject({ code: "connected" });
+    expect(await connecting(nats({ ...at(other.server), tls: { ca } }))).toEqual(refused);
+    expect(await connecting(nats({ ...at(other.server), tls: { ca, servername: "elsewhere.test" } }))).toMatchObject({ code: "connected" });
     const old = await secured("127.0.0.1", "expired");
-    expect(await failure(nats({ ...at(old.server), tls: { ca: await old.file("ca.pem") } }))).toEqual(refused);
+    expect(await connecting(nats({ ...at(old.server), tls: { ca: await old.file("ca.pem") } }))).toEqual(refused);
   });
 
   test("takes a client certificate where the server asks for one", async () => {
     const { server, file: pemOf } = await secured("127.0.0.1", "valid", { verify: "true" });
     const [ca, cert, key] = [await pemOf("ca.pem"), await pemOf("server.pem"), await pemOf("server.key")];
-    expect((await failure(nats({ ...at(server), tls: { ca } }))).code).toMatch(/^(UNAUTHENTICATED|UNAVAILABLE)$/);
-    expect(await failure(nats({ ...at(server), tls: { ca, cert, key } }))).toMatchObject({ code: "connected" });
+    expect((await connecting(nats({ ...at(server), tls: { ca } }))).code).toMatch(/^(UNAUTHENTICATED|UNAVAILABLE)$/);
+    expect(await connecting(nats({ ...at(server), tls: { ca, cert, key } }))).toMatchObject({ code: "connected" });
   });
 
   test("is not done without: a server that has none is refused", async () => {
     const server = await startServer();
-    expect(await failure(nats({ ...at(server), tls: true }))).toEqual({ code: "UNAVAILABLE", retryable: true });
+    expect(await connecting(nats({ ...at(server), tls: true }))).toEqual({ code: "UNAVAILABLE", retryable: true });
   });
 });
 
 describe("connecting", () => {
   test("nothing listening, somebody who never answers, and somebody who speaks something else are UNAVAILABLE in time", async () => {
     const began = performance.now();
-    expect(await failure(nats({ servers: "127.0.0.1:1" }))).toEqual({ code: "UNAVAILABLE", retryable: true });
+    expect(await connecting(nats({ servers: "127.0.0.1:1" }))).toEqual({ code: "UNAVAILABLE", retryable: true });
     const open_ = new Set<{ destroy(): void }>();
     const listen = (greeting: string): Promise<number> =>
       new Promise((resolve) => {
@@ -272,14 +274,17 @@ describe("connecting", () => {
         server.listen(0, "127.0.0.1", () => resolve((server.address() as { port: number }).port));
       });
     const silent = await listen("");
-    expect(await failure(nats({ servers: `127.0.0.1:${silent}`, connectTimeoutMs: 500 }))).toEqual({
+    expect(await connecting(nats({ servers: `127.0.0.1:${silent}`, connectTimeoutMs: 500 }))).toEqual({
       code: "UNAVAILABLE",
       retryable: true,
     });
     const web = await listen("HTTP/1.1 400 Bad Request\r\n\r\n");
-    expect(await failure(nats({ servers: `127.0.0.1:${web}`, connectTimeoutMs: 500 }))).toEqual({ code: "UNAVAILABLE", retryable: true });
+    expect(await connecting(nats({ servers: `127.0.0.1:${web}`, connectTimeoutMs: 500 }))).toEqual({
+      code: "UNAVAILABLE",
+      retryable: true,
+    });
     const injected = await listen('INFO {"version":"2.9.10","tls_required":true,"headers":true,"max_payload":1}\r\nPONG\r\n');
-    expect((await failure(nats({ servers: `127.0.0.1:${injected}`, connectTimeoutMs: 500 }))).code).not.toBe("connected");
+    expect((await connecting(nats({ servers: `127.0.0.1:${injected}`, connectTimeoutMs: 500 }))).code).not.toBe("connected");
     expect(performance.now() - began).toBeLessThan(10_000);
   });
 

@@ -17,22 +17,20 @@ export class CoreAdmin implements Admin {
   async deleteTopic(): Promise<void> {}
 
   createGroup(): Promise<never> {
-    return unsupported("groups");
+    return unsupported("groups without members: a group is there while somebody subscribes to it");
   }
 
-  deleteGroup(): Promise<never> {
-    return unsupported("groups");
-  }
+  async deleteGroup(): Promise<void> {}
 
   position(): Promise<never> {
     return unsupported("positions");
   }
 
   seek(): Promise<never> {
-    return unsupported("groups");
+    return unsupported("groups that could be moved");
   }
 
   lag(): Promise<never> {
-    return unsupported("groups");
+    return unsupported("lag");
   }
 }

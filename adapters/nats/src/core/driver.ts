@@ -138,9 +138,6 @@ export class CoreDriver implements Driver {
   }
 
   async subscribe(request: SubscribeRequest, signal: AbortSignal): Promise<Subscription> {
-    // A queue group of the server loses what is published while no member is there, which no group may.
-    if (request.group !== undefined)
-      throw driverError("UNSUPPORTED", "Core NATS has no groups: subscribe with broadcast, or use nats: for JetStream.");
     const connection = await this.#listen(signal);
     const subject = subjectOf(this.#endpoint.subjectPrefix, request.topic);
     const left = (): void => void this.#subscriptions.delete(subscription);

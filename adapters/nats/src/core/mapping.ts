@@ -16,6 +16,13 @@ export interface Sequence {
   readonly number: number;
 }
 
+function sequenceOf(text: string | undefined): Sequence | undefined {
+  const space = text?.indexOf(" ") ?? -1;
+  if (text === undefined || space === -1) return undefined;
+  const number = Number(text.slice(space + 1));
+  return number > 0 ? { epoch: text.slice(0, space), number } : undefined;
+}
+
 export class CoreDelivery implements WireDelivery {
   readonly shard: Shard;
   readonly place = undefined;
@@ -32,17 +39,16 @@ export class CoreDelivery implements WireDelivery {
   /** What it costs to keep. */
   readonly bytes: number;
 
-  /** `id` and `now` are for messages that say neither. */
-  constructor(shard: Shard, message: Message, id: string, now: number) {
+  /** `own` tells of messages that say neither their id nor their time. */
+  constructor(shard: Shard, message: Message, own: { readonly id: () => string; readonly now: () => number }) {
     const decoded = decode(message.headers, message.body);
     this.shard = shard;
-    this.id = decoded.id ?? id;
+    this.id = decoded.id ?? own.id();
     this.key = decoded.key;
     this.headers = decoded.headers;
     this.body = decoded.body;
-    this.publishedAt = decoded.publishedAt ?? now;
-    const [epoch, number] = decoded.sequence?.split(" ") ?? [];
-    this.sequence = epoch === undefined || !(Number(number) > 0) ? undefined : { epoch, number: Number(number) };
+    this.publishedAt = decoded.publishedAt ?? own.now();
+    this.sequence = sequenceOf(decoded.sequence);
     this.bytes = (message.headers?.length ?? 0) + message.body.length + OBJECT_BYTES;
   }
 }

@@ -9,7 +9,10 @@ import { subjectOf } from "./mapping.ts";
 /** How many subjects are numbered at once; a subject that comes back begins anew, which readers take for another publisher. */
 const MOST_COUNTERS = 10_000;
 
+const TAKEN: PublishResult = Object.freeze({ ok: true });
+
 interface Counter {
+  readonly subject: string;
   readonly epoch: string;
   count: number;
 }
@@ -18,6 +21,7 @@ interface Counter {
 export class Publisher {
   readonly #connection: Connection;
   readonly #prefix: string;
+  /** By topic. */
   readonly #counters = new Map<string, Counter>();
   /** Subjects that the server has forbidden, with its word, for the calls under way. */
   readonly #forbidden = new Map<string, Error>();
@@ -29,7 +33,7 @@ export class Publisher {
     connection.onDenied((subject, subscribing, error) => {
       if (subscribing) return;
       this.#forbidden.set(subject, error);
-      this.#counters.delete(subject);
+      for (const [topic, counter] of this.#counters) if (counter.subject === subject) this.#counters.delete(topic);
     });
   }
 
@@ -41,9 +45,10 @@ export class Publisher {
     const results: PublishResult[] = new Array(batch.length);
     const subjects: string[] = [];
     const { maxPayload } = this.#connection.info;
-    for (const [index, record] of batch.entries()) {
-      const subject = subjectOf(this.#prefix, record.target.topic);
-      const counter = this.#counter(subject);
+    for (let index = 0; index < batch.length; index++) {
+      const record = batch[index] as WireRecord;
+      const counter = this.#counter(record.target.topic);
+      const { subject } = counter;
       const headers = encodeHeaders(record, false, `${counter.epoch} ${counter.count + 1}`);
       const body = record.body ?? NOTHING;
       subjects[index] = subject;
@@ -55,22 +60,22 @@ export class Publisher {
       this.#connection.publish(subject, "", headers, body);
     }
     const failure = await this.#connection.flush().catch((error: unknown) => ({ error }));
-    for (const [index, subject] of subjects.entries()) {
-      const forbidden = this.#forbidden.get(subject);
+    for (let index = 0; index < batch.length; index++) {
+      const forbidden = this.#forbidden.size === 0 ? undefined : this.#forbidden.get(subjects[index] as string);
       if (failure !== undefined) results[index] ??= { ok: false, error: failure.error, sent: "maybe" };
-      else results[index] ??= forbidden === undefined ? { ok: true } : { ok: false, error: forbidden, sent: "no" };
+      else results[index] ??= forbidden === undefined ? TAKEN : { ok: false, error: forbidden, sent: "no" };
     }
     if (--this.#calls === 0) this.#forbidden.clear();
     signal.removeEventListener("abort", onAbort);
     return results;
   }
 
-  #counter(subject: string): Counter {
-    const known = this.#counters.get(subject);
+  #counter(topic: string): Counter {
+    const known = this.#counters.get(topic);
     if (known !== undefined) return known;
     if (this.#counters.size >= MOST_COUNTERS) this.#counters.clear();
-    const counter = { epoch: randomBytes(9).toString("base64url"), count: 0 };
-    this.#counters.set(subject, counter);
+    const counter = { subject: subjectOf(this.#prefix, topic), epoch: randomBytes(9).toString("base64url"), count: 0 };
+    this.#counters.set(topic, counter);
     return counter;
   }
 }

@@ -3,11 +3,13 @@ import { ApiError, STREAM_OVERLAPS, topicMissing, unavailable } from "../errors.
 import type { Endpoint } from "../options.ts";
 import type { Connection } from "../protocol/connection.ts";
 import { behind, consumerName, generationOf, inboxNamesOf, namesOf, type StreamNames } from "./mapping.ts";
-import { type ConsumerInfo, JetStreamApi, leaseOf, NS, policyOf, type StreamInfo } from "./protocol/api.ts";
+import { type ConsumerInfo, JetStreamApi, NS, policyOf, type StreamInfo } from "./protocol/api.ts";
 import type { StreamDelivery } from "./protocol/delivery.ts";
 
 /** How often to look for a group that is being moved. */
 const MOST_LOOKS = 5;
+/** How many topics' names are remembered. */
+const MOST_NAMES = 10_000;
 /** No stream is without a dedupe window; where none is wanted, nothing says what it should look at. */
 const SHORTEST_WINDOW_MS = 100;
 
@@ -27,8 +29,8 @@ export interface Group {
 
 export interface MadeGroup extends Group {
   readonly created: boolean;
-  /** How long a delivery of the inbox is owned. */
-  readonly inboxLeaseMs: number;
+  /** The consumer of its inbox. */
+  readonly inbox: ConsumerInfo;
 }
 
 /** A member of a group, as its driver knows it. */
@@ -52,6 +54,8 @@ export class Session {
   /** What members of this process still owned when their connection broke, by topic and group. */
   readonly orphans: Map<string, readonly Pick<StreamDelivery, "reply" | "leaseUntil">[]> = new Map();
   readonly api: JetStreamApi;
+  /** Made for each message otherwise. */
+  readonly #names = new Map<string, StreamNames>();
 
   constructor(clock: Clock, endpoint: Endpoint, settings: Settings, control: () => Connection) {
     this.clock = clock;
@@ -62,7 +66,12 @@ export class Session {
   }
 
   names(topic: string): StreamNames {
-    return namesOf(this.endpoint.subjectPrefix, topic);
+    const known = this.#names.get(topic);
+    if (known !== undefined) return known;
+    if (this.#names.size >= MOST_NAMES) this.#names.clear();
+    const names = namesOf(this.endpoint.subjectPrefix, topic);
+    this.#names.set(topic, names);
+    return names;
   }
 
   inbox(topic: string, group: string): StreamNames {
@@ -125,39 +134,43 @@ export class Session {
   async makeGroup(topic: string, group: string, from: WireStart, signal?: AbortSignal): Promise<MadeGroup> {
     const { stream } = this.names(topic);
     const info = await this.stream(topic, signal);
-    const inbox = this.inbox(topic, group);
+    const names = this.inbox(topic, group);
     const { storage, num_replicas } = info.config;
-    await this.createStream(inbox, { retention: "workqueue", storage, num_replicas }, signal);
+    await this.createStream(names, { retention: "workqueue", storage, num_replicas }, signal);
     // Looked for first: creating one that is there with other settings would change it.
-    const reader =
-      (await this.api.consumer(inbox.stream, group, signal)) ??
+    const inbox =
+      (await this.api.consumer(names.stream, group, signal)) ??
       // What is kept back counts as unsettled, so this bound is far above the group's own.
-      (await this.createConsumer(inbox.stream, group, { deliver_policy: "all", max_ack_pending: 1_000_000 }, signal));
-    const inboxLeaseMs = leaseOf(reader);
+      (await this.createConsumer(names.stream, group, { deliver_policy: "all", max_ack_pending: 1_000_000 }, signal));
     const there = await this.group(topic, group, signal);
-    if (there !== undefined) return { ...checked(there, topic, group), inboxLeaseMs, created: false };
+    if (there !== undefined) return { ...checked(there, topic, group), inbox, created: false };
     try {
       const made = await this.createConsumer(stream, group, policyOf(from, behind(from, info.state.last_seq)), signal);
-      return { generation: 0, info: made, inboxLeaseMs, created: true };
+      return { generation: 0, info: made, inbox, created: true };
     } catch (error) {
       // Somebody else was faster, with another start.
       const theirs = error instanceof ApiError ? await this.group(topic, group, signal) : undefined;
       if (theirs === undefined) throw error;
-      return { ...checked(theirs, topic, group), inboxLeaseMs, created: false };
+      return { ...checked(theirs, topic, group), inbox, created: false };
     }
   }
 }
 
-/** A consumer that others have made, or who knows when, must be one that members can share. */
+/** A consumer that others have made, or who knows when, must be one that members can share and that hides nothing. */
 function checked(group: Group, topic: string, name: string): Group {
-  const { ack_policy, deliver_subject, max_deliver = -1, filter_subject } = group.info.config;
+  const { config } = group.info;
   const flaws = {
-    "its ack policy is not explicit": ack_policy !== "explicit",
-    "it is a push consumer": deliver_subject !== undefined,
-    "it has a max_deliver, behind which messages are lost silently": max_deliver > 0,
-    "it filters by subject": filter_subject !== undefined && filter_subject !== "",
+    "its ack policy is not explicit": config.ack_policy !== "explicit",
+    "it is a push consumer": config.deliver_subject !== undefined,
+    "it has a max_deliver, behind which messages are lost silently": (config.max_deliver ?? -1) > 0,
+    "it filters by subject": (config.filter_subject ?? "") !== "" || (config.filter_subjects ?? []).length > 0,
+    "it is headers_only, without bodies": config.headers_only === true,
+    "it has a max_batch, max_expires or max_bytes, which refuses larger requests": LIMITS.some((limit) => (config[limit] ?? 0) > 0),
+    "it has an inactive_threshold, after which the server forgets it": (config.inactive_threshold ?? 0) > 0,
   };
   const wrong = Object.entries(flaws).find(([, is]) => is)?.[0];
   if (wrong === undefined) return group;
   throw driverError("INVALID_ARGUMENT", `The consumer of the group "${name}" of "${topic}" can't be used: ${wrong}. Delete or change it.`);
 }
+
+const LIMITS = ["max_batch", "max_expires", "max_bytes"] as const;

@@ -2,6 +2,7 @@ import {
   type Admin,
   type Capabilities,
   type Classified,
+  type Coordination,
   type Cursor,
   type Driver,
   type DriverContext,
@@ -21,6 +22,7 @@ import { JetStreamAdmin } from "./admin.ts";
 import { Session, type Settings } from "./client.ts";
 import { openCursor } from "./cursor.ts";
 import { NS } from "./protocol/api.ts";
+import { Registers } from "./protocol/registers.ts";
 import { Publisher } from "./publisher.ts";
 import { openSubscription } from "./subscription.ts";
 
@@ -28,6 +30,7 @@ import { openSubscription } from "./subscription.ts";
 export class JetStreamDriver implements Driver {
   readonly capabilities: Capabilities = capabilities.nats;
   readonly admin: Admin;
+  readonly coordination: Coordination;
   readonly #context: DriverContext;
   readonly #session: Session;
   #control: Connection | undefined;
@@ -45,6 +48,7 @@ export class JetStreamDriver implements Driver {
       return this.#control;
     });
     this.admin = new JetStreamAdmin(this.#session);
+    this.coordination = new Registers(this.#session);
   }
 
   connect(signal: AbortSignal): Promise<Capabilities> {
@@ -125,7 +129,9 @@ export class JetStreamDriver implements Driver {
   /** A topic may be kept in memory, by one server only, or with a shorter window. */
   async describe(topic: string, signal: AbortSignal): Promise<Capabilities> {
     const record = this.#record as Capabilities;
-    const { storage, num_replicas, duplicate_window } = (await this.#session.stream(topic, signal)).config;
+    const { storage, num_replicas, duplicate_window, no_ack } = (await this.#session.stream(topic, signal)).config;
+    if (no_ack === true)
+      throw driverError("INVALID_ARGUMENT", `The stream of "${topic}" has no_ack: it would confirm nothing that is published. Change it.`);
     return Object.freeze({
       ...record,
       durable: storage !== "memory" || num_replicas > 1,

@@ -20,13 +20,23 @@ export interface StreamNames {
  */
 export function namesOf(prefix: string, topic: string): StreamNames {
   const full = prefix + topic;
-  const subject = full
-    .split(".")
-    .map((token) => (token === "" ? "=" : token))
-    .join(".");
+  const subject = tokens(full);
   const name = full.replaceAll(".", "~");
   if (name.length <= LONGEST_NAME) return { stream: name, subject };
   return { stream: `${name.slice(0, LONGEST_NAME - 41)}=${createHash("sha256").update(name).digest("hex").slice(0, 40)}`, subject };
+}
+
+function tokens(name: string): string {
+  return name
+    .split(".")
+    .map((token) => (token === "" ? "=" : token))
+    .join(".");
+}
+
+/** The stream of all registers, its subjects, and the one of a register. No topic is named so. */
+export function registersOf(prefix: string, name: string): StreamNames & { readonly all: string } {
+  const { stream, subject } = namesOf(prefix, "=registers");
+  return { stream, subject: `${subject}.${tokens(name)}`, all: `${subject}.>` };
 }
 
 export function inboxNamesOf(prefix: string, topic: string, group: string): StreamNames {

@@ -31,7 +31,8 @@ export class Publisher {
     const results: PublishResult[] = new Array(batch.length);
     const sent: Outgoing[] = [];
     const indexes: number[] = [];
-    for (const [index, record] of batch.entries()) {
+    for (let index = 0; index < batch.length; index++) {
+      const record = batch[index] as WireRecord;
       const headers = encodeHeaders(record, dedupe);
       const body = record.body ?? NOTHING;
       const size = headers.length + body.length;
@@ -40,8 +41,11 @@ export class Publisher {
     }
     const answers = await this.#window.send(sent);
     const streams = new Map<string, Promise<boolean>>();
-    for (const [n, index] of indexes.entries())
-      results[index] = await this.#resultOf(batch[index] as WireRecord, answers[n] as Answer, streams);
+    for (let n = 0; n < indexes.length; n++) {
+      const index = indexes[n] as number;
+      const result = this.#resultOf(batch[index] as WireRecord, answers[n] as Answer, streams);
+      results[index] = result instanceof Promise ? await result : result;
+    }
     signal.removeEventListener("abort", onAbort);
     return results;
   }

@@ -3,6 +3,7 @@ import {
   type Nack,
   type SettleResult,
   type Shard,
+  type ShardId,
   type SubscribeRequest,
   type Subscription,
   type Timer,
@@ -11,14 +12,13 @@ import {
 import { bounded } from "../client.ts";
 import { groupMissing, topicMissing } from "../errors.ts";
 import { type Connection, NoResponders } from "../protocol/connection.ts";
-import type { Message } from "../protocol/parser.ts";
 import type { Group, MadeGroup, Member, Session } from "./client.ts";
-import { consumerName, cutFrom, MAIN, placeOf, RETRY } from "./mapping.ts";
+import { cutFrom, MAIN, placeOf, RETRY } from "./mapping.ts";
 import { ACK, confirm, giveBack, nak, WORKING } from "./protocol/acks.ts";
-import { leaseOf } from "./protocol/api.ts";
-import { StreamDelivery } from "./protocol/delivery.ts";
+import type { ConsumerInfo } from "./protocol/api.ts";
+import type { StreamDelivery } from "./protocol/delivery.ts";
 import { Gaps } from "./protocol/gaps.ts";
-import { LONGEST_PULL_MS, Puller } from "./protocol/puller.ts";
+import { Lane } from "./protocol/lane.ts";
 import { StreamReader } from "./protocol/reader.ts";
 
 /** Inbox messages that one pull asks for. */
@@ -28,7 +28,7 @@ const ANSWER_MS = 2_000;
 const FAREWELL_MS = 1_500;
 
 /** A server writes what its consumers know at most every 100 ms; only then does it outlive the server. */
-const STORED_MS = 200;
+const STORED_MS = 150;
 
 export async function openSubscription(session: Session, request: SubscribeRequest, signal: AbortSignal): Promise<Subscription> {
   const { group } = request;
@@ -64,13 +64,7 @@ class BroadcastSubscription implements Subscription {
   }
 }
 
-/** What a member pulls from: the topic's consumer or that of the inbox. */
-interface Lane {
-  readonly puller: Puller;
-  /** Of this ownership. */
-  shard: Shard;
-  readonly leaseMs: number;
-}
+type Verb = "ack" | "nack" | "extend";
 
 /**
  * One member of a group: pulls from the group's durable consumer and from that of its inbox, and settles by the reply subject of each
@@ -85,12 +79,9 @@ class GroupSubscription implements Subscription, Member {
   readonly #connection: Connection;
   readonly #leaving = new AbortController();
   readonly #settling = new Set<Promise<unknown>>();
-  /** Assigned to us and not settled. */
-  readonly #owned = new Set<StreamDelivery>();
-  /** Of these, what was not handed out yet. */
-  #ready: StreamDelivery[] = [];
+  readonly #exclusive: boolean;
   #main: Lane;
-  #inbox: Lane;
+  readonly #inbox: Lane;
   #generation: number;
   #gaps: Gaps;
   #dead: unknown;
@@ -100,17 +91,18 @@ class GroupSubscription implements Subscription, Member {
   #wake: (() => void) | undefined;
   #timer: Timer | undefined;
 
-  private constructor(session: Session, connection: Connection, { topic, events }: SubscribeRequest, group: string, made: MadeGroup) {
+  private constructor(session: Session, connection: Connection, request: SubscribeRequest, group: string, made: MadeGroup) {
     this.#session = session;
-    this.#events = events;
+    this.#events = request.events;
     this.#connection = connection;
-    this.topic = topic;
+    this.topic = request.topic;
     this.group = group;
     this.created = made.created;
+    this.#exclusive = request.exclusive === true;
     this.#generation = made.generation;
-    this.#main = this.#mainLane(made);
-    this.#inbox = this.#lane(RETRY, session.inbox(topic, group).stream, group, made.inboxLeaseMs);
     this.#gaps = new Gaps(made.info);
+    this.#main = this.#lane(MAIN, session.names(this.topic).stream, made.info);
+    this.#inbox = this.#lane(RETRY, session.inbox(this.topic, group).stream, made.inbox);
   }
 
   static async open(session: Session, request: SubscribeRequest, group: string, signal: AbortSignal): Promise<GroupSubscription> {
@@ -134,17 +126,17 @@ class GroupSubscription implements Subscription, Member {
     orphans.delete(key);
   }
 
-  #mainLane(group: Group): Lane {
-    return this.#lane(MAIN, this.#session.names(this.topic).stream, consumerName(this.group, group.generation), leaseOf(group.info));
-  }
-
-  #lane(id: string, stream: string, consumer: string, leaseMs: number): Lane {
-    const puller = new Puller(this.#connection, this.#session.clock, this.#session.api.pullSubject(stream, consumer), {
-      message: (message) => this.#take(lane, message),
-      over: () => this.#wake?.(),
+  #lane(id: ShardId, stream: string, consumer: ConsumerInfo): Lane {
+    const { clock, api } = this.#session;
+    const source = { id, stream, consumer, exclusive: this.#exclusive };
+    return new Lane(this.#connection, clock, api, source, {
+      came: (delivery) => {
+        const gap = id === MAIN ? this.#gaps.before(delivery.numbers) : undefined;
+        if (gap !== undefined) this.#events.dataLoss(MAIN, placeOf(MAIN, gap.first), placeOf(MAIN, gap.last), gap.missing);
+      },
+      lost: (shard, reason) => this.#events.lost(shard, reason),
+      wake: () => this.#wake?.(),
     });
-    const lane: Lane = { puller, shard: { id }, leaseMs };
-    return lane;
   }
 
   async receive(max: number, waitMs: number, signal: AbortSignal): Promise<readonly WireDelivery[]> {
@@ -163,54 +155,34 @@ class GroupSubscription implements Subscription, Member {
 
   async #receive(max: number, deadline: number, signal: AbortSignal): Promise<readonly WireDelivery[]> {
     const { clock } = this.#session;
-    let asked = false;
-    for (;;) {
+    for (let asked = false; ; ) {
       if (this.#dead !== undefined) throw this.#dead;
-      if (this.#ready.length > 0) return this.#handOut(max);
-      if (signal.aborted || this.#leaving.signal.aborted) {
-        await Promise.all([this.#main.puller.settled(), this.#inbox.puller.settled()]);
-        return this.#handOut(max);
-      }
+      const taken = this.#main.handOut(max);
+      if (taken.length < max) taken.push(...this.#inbox.handOut(max - taken.length));
+      if (taken.length > 0) return taken;
+      // What still comes waits for the next call.
+      if (signal.aborted || this.#leaving.signal.aborted) return [];
       const left = deadline - clock.monotonic();
-      if (asked && left <= 0 && !this.#main.puller.busy) return [];
-      if (this.#main.puller.gone || this.#inbox.puller.gone) await this.#regroup();
-      else {
-        if (!asked || left > 0) this.#pull(max, Math.max(1, left));
-        asked = true;
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        });
-        this.#wake = undefined;
+      if (asked && left <= 0) return [];
+      if (this.#main.gone || this.#inbox.gone) {
+        await this.#regroup();
+        continue;
       }
+      this.#pull(max, Math.max(1, left));
+      asked = true;
+      if (this.#dead !== undefined) throw this.#dead;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      this.#wake = undefined;
     }
-  }
-
-  /** What came in one go is in the topic's order, also where some of it was given back in another. */
-  #handOut(max: number): StreamDelivery[] {
-    if (this.#ready.some((one, n) => n > 0 && one.numbers.stream < (this.#ready[n - 1] as StreamDelivery).numbers.stream))
-      this.#ready.sort((a, b) => Number(a.inbox) - Number(b.inbox) || a.numbers.stream - b.numbers.stream);
-    return this.#ready.splice(0, max);
   }
 
   #pull(max: number, waitMs: number): void {
-    for (const { puller, leaseMs } of [this.#main, this.#inbox]) {
-      if (puller.failure !== undefined) this.#fail(puller.failure);
-      if (puller.busy || this.#dead !== undefined) continue;
-      // Ownership is counted from the request, so a request must not wait for long compared with the lease.
-      puller.pull(puller === this.#main.puller ? max : Math.min(max, INBOX_BATCH), Math.min(waitMs, leaseMs / 4, LONGEST_PULL_MS));
+    for (const lane of [this.#main, this.#inbox]) {
+      if (lane.failure !== undefined) return this.#fail(lane.failure);
+      lane.pull(lane === this.#main ? max : Math.min(max, INBOX_BATCH), waitMs);
     }
-    if (this.#dead !== undefined) this.#wake?.();
-  }
-
-  #take(lane: Lane, message: Message): void {
-    if (lane !== this.#main && lane !== this.#inbox) return;
-    const delivery = new StreamDelivery(lane.shard, message, lane.puller.sentAt + lane.leaseMs);
-    const gap = lane === this.#main ? this.#gaps.before(delivery.numbers) : undefined;
-    if (gap !== undefined) this.#events.dataLoss(MAIN, placeOf(MAIN, gap.first), placeOf(MAIN, gap.last), gap.missing);
-    const remaining = Math.min(delivery.delayMs, delivery.numbers.storedAt + delivery.delayMs - this.#session.clock.now());
-    if (remaining > 0) return this.#connection.publish(delivery.reply, "", "", nak(remaining));
-    this.#owned.add(delivery);
-    this.#ready.push(delivery);
   }
 
   /** A consumer is gone: the group was moved, or it is no more. Or it has no leader at the moment, and nobody can say. */
@@ -225,34 +197,23 @@ class GroupSubscription implements Subscription, Member {
     };
     const seen = await bounded(this.#session.clock, ANSWER_MS, look).catch(() => undefined);
     if (seen instanceof Error) return this.#fail(seen);
-    for (const { puller } of [this.#main, this.#inbox]) puller.gone = false;
+    for (const lane of [this.#main, this.#inbox]) lane.gone = false;
     if (seen !== undefined) this.moved(seen);
   }
 
   moved(group: Group): void {
     if (group.generation === this.#generation || this.#dead !== undefined) return;
     this.#generation = group.generation;
-    void this.#main.puller.close();
-    this.#giveBack();
+    void this.#main.close();
+    for (const lane of [this.#main, this.#inbox]) lane.giveBack();
     this.#lose("the group was moved by a seek");
-    this.#main = this.#mainLane(group);
     this.#gaps = new Gaps(group.info);
+    this.#main = this.#lane(MAIN, this.#session.names(this.topic).stream, group.info);
     this.#wake?.();
   }
 
-  #giveBack(): void {
-    giveBack(
-      this.#connection,
-      [...this.#owned].filter(({ settled }) => settled === "no"),
-    );
-  }
-
   #lose(reason: string): void {
-    const before = [this.#main.shard, this.#inbox.shard];
-    this.#owned.clear();
-    this.#ready = [];
-    this.#inbox.shard = { id: RETRY };
-    for (const shard of before) this.#events.lost(shard, reason);
+    for (const lane of [this.#main, this.#inbox]) lane.lose(reason);
   }
 
   #fail(error: unknown): void {
@@ -261,8 +222,9 @@ class GroupSubscription implements Subscription, Member {
     this.#timer?.cancel();
     const { orphans } = this.#session;
     const key = `${this.topic} ${this.group}`;
+    const owned = [this.#main, this.#inbox].flatMap((lane) => lane.outstanding);
     if (this.#connection.down !== undefined)
-      orphans.set(key, [...(orphans.get(key) ?? []), ...[...this.#owned].map(({ reply, leaseUntil }) => ({ reply, leaseUntil }))]);
+      orphans.set(key, [...(orphans.get(key) ?? []), ...owned.map(({ reply, leaseUntil }) => ({ reply, leaseUntil }))]);
     if (this.#closing === undefined) this.#lose(error instanceof Error ? error.message : String(error));
     this.#wake?.();
   }
@@ -275,52 +237,54 @@ class GroupSubscription implements Subscription, Member {
     const { clock } = this.#session;
     this.#timer = clock.timer(Math.min(this.#main.leaseMs, this.#inbox.leaseMs) / 3, () => {
       if (this.#dead !== undefined || this.#closing !== undefined) return;
-      const now = clock.monotonic();
-      const waiting = new Set(this.#ready);
-      const due = [...this.#owned].filter((one) => one.settled === "no" && (waiting.has(one) || one.keepUntil > now));
+      const due = [this.#main, this.#inbox].flatMap((lane) => lane.untended);
       if (due.length > 0) void this.extend(due, 0);
       this.#tend();
     });
   }
 
   ack(deliveries: readonly WireDelivery[]): Promise<readonly SettleResult[]> {
-    return this.#settle(deliveries, true, () => ACK);
+    return this.#settle(deliveries, "ack", () => ACK);
   }
 
   nack(items: readonly Nack[]): Promise<readonly SettleResult[]> {
     const delays = new Map<WireDelivery, number>(items.map(({ delivery, delayMs }) => [delivery, delayMs]));
-    return this.#settle([...delays.keys()], true, (delivery) => nak(delays.get(delivery)));
+    return this.#settle([...delays.keys()], "nack", (delivery) => nak(delays.get(delivery)));
   }
 
   async extend(deliveries: readonly WireDelivery[], ms: number): Promise<readonly SettleResult[]> {
     const now = this.#session.clock.monotonic();
-    const results = await this.#settle(deliveries, false, () => WORKING);
+    const results = await this.#settle(deliveries, "extend", () => WORKING);
     for (const [index, delivery] of (deliveries as readonly StreamDelivery[]).entries()) {
       if (results[index] !== "confirmed") continue;
-      delivery.leaseUntil = Math.max(delivery.leaseUntil, now + (delivery.inbox ? this.#inbox : this.#main).leaseMs);
+      delivery.leaseUntil = Math.max(delivery.leaseUntil, now + this.#laneOf(delivery).leaseMs);
       delivery.keepUntil = Math.max(delivery.keepUntil, now + ms);
     }
     return results;
   }
 
+  #laneOf(delivery: StreamDelivery): Lane {
+    return delivery.inbox ? this.#inbox : this.#main;
+  }
+
   async #settle(
     deliveries: readonly WireDelivery[],
-    final: boolean,
-    body: (delivery: StreamDelivery) => Buffer,
+    verb: Verb,
+    text: (delivery: StreamDelivery) => string,
   ): Promise<readonly SettleResult[]> {
     const results: SettleResult[] = new Array(deliveries.length).fill("lost");
     const shares = new Map<Shard, number[]>();
     const now = this.#session.clock.monotonic();
     for (const [index, delivery] of (deliveries as readonly StreamDelivery[]).entries()) {
       // An ack that is under way decides; whoever extends it meanwhile has lost nothing.
-      if (delivery.settled === "asked" && !final) results[index] = "written";
-      if (delivery.settled !== "no" || !this.#owned.has(delivery) || delivery.leaseUntil <= now) continue;
-      if (final) delivery.settled = "asked";
+      if (verb === "extend" && (delivery.settled === "ack" || delivery.settled === "nack")) results[index] = "written";
+      if (delivery.settled !== "no" || !this.#laneOf(delivery).owns(delivery) || delivery.leaseUntil <= now) continue;
+      if (verb !== "extend") delivery.settled = verb;
       const share = shares.get(delivery.shard);
       if (share === undefined) shares.set(delivery.shard, [index]);
       else share.push(index);
     }
-    const work = Promise.all([...shares.values()].map((indexes) => this.#tell(deliveries, indexes, final, body, results)));
+    const work = Promise.all([...shares.values()].map((indexes) => this.#tell(deliveries, indexes, verb, text, results)));
     this.#settling.add(work);
     await work;
     this.#settling.delete(work);
@@ -330,27 +294,24 @@ class GroupSubscription implements Subscription, Member {
   async #tell(
     deliveries: readonly WireDelivery[],
     indexes: readonly number[],
-    final: boolean,
-    body: (delivery: StreamDelivery) => Buffer,
+    verb: Verb,
+    text: (delivery: StreamDelivery) => string,
     results: SettleResult[],
   ): Promise<void> {
     const some = indexes.map((index) => deliveries[index] as StreamDelivery);
     try {
-      const words = some.map((delivery) => ({ reply: delivery.reply, body: body(delivery) }));
+      const words = some.map((delivery) => ({ reply: delivery.reply, text: text(delivery) }));
       await confirm(this.#connection, this.#session.clock, words);
       for (const index of indexes) results[index] = "confirmed";
-      if (!final) return;
+      if (verb === "extend") return;
       this.#settledAt = this.#session.clock.monotonic();
-      for (const delivery of some) {
-        delivery.settled = "yes";
-        this.#owned.delete(delivery);
-      }
+      for (const delivery of some) this.#laneOf(delivery).settled(delivery);
     } catch (error) {
       // It may be tried again; whether this time counted is found out then.
-      if (final) for (const delivery of some) delivery.settled = "no";
+      if (verb !== "extend") for (const delivery of some) delivery.settled = "no";
       if (error instanceof NoResponders) {
         // The consumer is gone, and with it what it had handed out.
-        for (const lane of [this.#main, this.#inbox]) if (lane.shard === some[0]?.shard) lane.puller.gone = true;
+        for (const lane of [this.#main, this.#inbox]) if (lane.shard === some[0]?.shard) lane.gone = true;
         this.#wake?.();
         return;
       }
@@ -378,15 +339,14 @@ class GroupSubscription implements Subscription, Member {
     members.delete(this);
     readers.delete(this);
     const farewell = async (): Promise<void> => {
-      await Promise.all([this.#main.puller.close(), this.#inbox.puller.close(), this.flush()]);
+      await Promise.all([this.#main.close(), this.#inbox.close(), this.flush()]);
       if (this.#connection.down !== undefined) return;
-      this.#giveBack();
+      for (const lane of [this.#main, this.#inbox]) lane.giveBack();
       await this.#connection.flush();
     };
     await bounded(clock, FAREWELL_MS, farewell).catch(() => {});
     this.#dead ??= driverError("CLOSED", "The subscription is closed. Subscribe again.");
-    this.#owned.clear();
-    this.#ready = [];
+    for (const lane of [this.#main, this.#inbox]) lane.forget();
     this.#wake?.();
   }
 }

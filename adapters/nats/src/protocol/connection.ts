@@ -273,12 +273,18 @@ export class Connection {
     this.#outbox.message(head, body);
   }
 
-  /** Returns the subscription's number. Messages come from the server's next turn on. */
-  subscribe(subject: string, handle: (message: Message) => void): number {
+  /** Publishes a few words of ASCII. Throws what `down` is. */
+  say(subject: string, text: string): void {
+    if (this.#down !== undefined) throw this.#down;
+    this.#outbox.text(`PUB ${subject} ${text.length}\r\n${text}\r\n`, "latin1");
+  }
+
+  /** Returns the subscription's number. Messages come from the server's next turn on; those of a queue group go to one of its members. */
+  subscribe(subject: string, handle: (message: Message) => void, queue?: string): number {
     if (this.#down !== undefined) throw this.#down;
     const sid = ++this.#sids;
     this.#subscriptions.set(sid, handle);
-    this.#command(`SUB ${subject} ${sid}`);
+    this.#command(`SUB ${subject} ${queue === undefined ? "" : `${queue} `}${sid}`);
     return sid;
   }
 
@@ -300,7 +306,7 @@ export class Connection {
   }
 
   /** Publishes and resolves to the one answer. Rejects with `NoResponders`, what the server forbids, or when the signal aborts. */
-  async ask(subject: string, body: Uint8Array, signal?: AbortSignal): Promise<Message> {
+  async ask(subject: string, body: Uint8Array, signal?: AbortSignal, headers = ""): Promise<Message> {
     if (this.#down !== undefined) throw this.#down;
     if (signal?.aborted) throw unavailable("Aborted before anything was asked.", signal.reason);
     const token = (++this.#tokens).toString(36);
@@ -313,7 +319,7 @@ export class Connection {
     try {
       return await new Promise<Message>((resolve, reject) => {
         this.#waiting.set(token, { subject, resolve, reject });
-        this.publish(subject, `${this.inbox}.${token}`, "", body);
+        this.publish(subject, `${this.inbox}.${token}`, headers, body);
       });
     } finally {
       signal?.removeEventListener("abort", abort);
@@ -402,7 +408,7 @@ export class Connection {
 
 /** The first line of a message of the server itself: `NATS/1.0 408 Request Timeout`. */
 export function statusOf({ headers }: Message): { readonly code: number; readonly text: string } | undefined {
-  if (headers === undefined || headers[8] !== 0x20) return undefined;
-  const line = headers.toString("latin1", 9, headers.indexOf(13));
+  if (headers === undefined || headers[8] !== " ") return undefined;
+  const line = headers.slice(9, headers.indexOf("\r"));
   return { code: Number.parseInt(line, 10), text: line.slice(4).trim() };
 }

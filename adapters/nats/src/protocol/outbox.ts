@@ -1,5 +1,6 @@
 /** What is written leaves in pieces of at least this size, or at the end of a turn of the event loop. */
 const SLAB = 65_536;
+const [LF, CR] = [10, 13];
 
 /** Gathers what one turn of the event loop writes, so that it leaves in one piece. */
 export class Outbox {
@@ -22,10 +23,13 @@ export class Outbox {
   /** A head in Latin-1, so that every byte is one character, and a body, ended as the protocol wants it. */
   message(head: string, body: Uint8Array): void {
     this.#room(head.length + body.length + 2);
-    this.#end += this.#slab.write(head, this.#end, "latin1");
-    this.#slab.set(body, this.#end);
-    this.#end += body.length;
-    this.#end += this.#slab.write("\r\n", this.#end, "latin1");
+    const slab = this.#slab;
+    const at = this.#end + slab.write(head, this.#end, "latin1");
+    slab.set(body, at);
+    const end = at + body.length;
+    slab[end] = CR;
+    slab[end + 1] = LF;
+    this.#end = end + 2;
     this.#written();
   }
 

@@ -1,11 +1,11 @@
-/** What a server sent to one subscription. Bytes are views of what was read. */
+/** What a server sent to one subscription. The body is a view of what was read. */
 export interface Message {
   readonly sid: number;
   readonly subject: string;
   /** `""`: none. */
   readonly reply: string;
-  /** The whole block, first line and empty line included. */
-  readonly headers: Buffer | undefined;
+  /** The whole block in Latin-1, so that every byte is one character; first line and empty line included. */
+  readonly headers: string | undefined;
   readonly body: Buffer;
 }
 
@@ -21,7 +21,8 @@ export interface ParserEvents {
 const MAX_LINE = 262_144;
 /** More than any server lets through (its `max_payload` is at most 64 MiB). */
 const MAX_MESSAGE = 134_217_728;
-const [LF, CR] = [10, 13];
+const [LF, CR, SPACE] = [10, 13, 32];
+const FOREIGN = "The server sent a message line that is not of the protocol.";
 
 /** Cuts a byte stream into the protocol's operations: https://docs.nats.io/reference/reference-protocols/nats-protocol */
 export class Parser {
@@ -88,23 +89,32 @@ export class Parser {
     return at;
   }
 
-  /** `MSG <subject> <sid> [reply] <bytes>` or `HMSG <subject> <sid> [reply] <header bytes> <bytes>`; where the next operation begins. */
+  /**
+   * `MSG <subject> <sid> [reply] <bytes>` or `HMSG <subject> <sid> [reply] <header bytes> <bytes>`; where the next operation begins. The sizes
+   * are read first, so that one string holds line and headers.
+   */
   #message(data: Buffer, at: number, end: number, start: number, hasHeaders: boolean): number {
-    const words = data.toString("latin1", at, end).split(" ");
-    const sizes = hasHeaders ? 2 : 1;
-    const total = Number(words.at(-1));
-    const head = hasHeaders ? Number(words.at(-2)) : 0;
-    const known = words.length === 3 + sizes || words.length === 4 + sizes;
-    if (!known || !(total >= 0 && total <= MAX_MESSAGE && head >= 0 && head <= total)) {
-      throw new Error("The server sent a message line that is not of the protocol.");
-    }
+    const sizeAt = beforeDigits(data, at, end);
+    const headAt = hasHeaders ? beforeDigits(data, at, sizeAt) : sizeAt;
+    const total = numberOf(data, sizeAt + 1, end);
+    const head = hasHeaders ? numberOf(data, headAt + 1, sizeAt) : 0;
+    if (!(total <= MAX_MESSAGE && head <= total)) throw new Error(FOREIGN);
+    const text = data.toString("latin1", at, start + head);
+    const first = hasHeaders ? 4 : 3;
+    const second = text.indexOf(" ", first + 1);
+    const third = text.indexOf(" ", second + 1);
+    const last = headAt - at;
+    const sid = numberOf(data, at + second + 1, at + third);
+    const reply = third === last ? "" : text.slice(third + 1, last);
+    const known = data[at + first] === SPACE && second !== -1 && third !== -1 && third <= last;
+    if (!known || Number.isNaN(sid) || reply.includes(" ")) throw new Error(FOREIGN);
     const next = start + total + 2;
     if (next > data.length) return next;
     this.#events.message({
-      sid: Number(words[2]),
-      subject: words[1] as string,
-      reply: words.length === 4 + sizes ? (words[3] as string) : "",
-      headers: hasHeaders ? data.subarray(start, start + head) : undefined,
+      sid,
+      subject: text.slice(first + 1, second),
+      reply,
+      headers: hasHeaders ? text.slice(start - at) : undefined,
       body: data.subarray(start + head, start + total),
     });
     return next;
@@ -117,4 +127,22 @@ export class Parser {
     else if (line.startsWith("-ERR")) this.#events.error(line.slice(4).trim().replace(/^'|'$/g, ""));
     else if (line !== "" && !line.startsWith("+OK")) throw new Error("The server sent an operation that is not of the protocol.");
   }
+}
+
+/** Where the digits begin that end there, less one. */
+function beforeDigits(data: Buffer, from: number, end: number): number {
+  let at = end - 1;
+  while (at > from && data[at] !== SPACE) at--;
+  return at;
+}
+
+/** The number that stands there in decimal digits; `NaN` for anything else. */
+function numberOf(data: Buffer, from: number, end: number): number {
+  let number = 0;
+  for (let at = from; at < end; at++) {
+    const digit = (data[at] as number) - 48;
+    if (digit < 0 || digit > 9) return Number.NaN;
+    number = number * 10 + digit;
+  }
+  return from < end ? number : Number.NaN;
 }

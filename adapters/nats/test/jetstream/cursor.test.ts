@@ -1,8 +1,8 @@
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
-import type { Cursor, Cut, Driver, WireDelivery, WireStart } from "brokerkit/driver";
+import type { Cursor, Cut, WireDelivery } from "brokerkit/driver";
 import { beforeAll, expect, test } from "vitest";
 import { nats } from "../../src/index.ts";
-import { api, at, defer, fresh, ids, open, plain, proxied, record, records, soon, startServer, store, until } from "../stage.ts";
+import { api, at, fresh, ids, open, plain, proxied, record, records, replay, soon, startServer, store, until } from "../stage.ts";
 
 let server: RunningBroker;
 beforeAll(async () => {
@@ -18,14 +18,6 @@ async function topicOn(...names: string[]) {
 }
 
 const cut = (sequence: number): Cut => new Map([["0", `0:${sequence}` as never]]);
-
-async function replay(driver: Driver, topic: string, from: WireStart, more: { to?: WireStart; follow?: boolean } = {}) {
-  const losses: (readonly unknown[])[] = [];
-  const events = { dataLoss: (...loss: readonly unknown[]) => void losses.push(loss) };
-  const cursor = await driver.replay({ topic, from, follow: false, ...more, events }, soon());
-  defer(() => cursor.close());
-  return { cursor, losses };
-}
 
 /** Everything up to the end. */
 async function rest(cursor: Cursor, max = 100): Promise<WireDelivery[]> {
@@ -87,15 +79,15 @@ test("what was removed behind a position, under a reader, or up to the end is a 
   await update(topic, { max_msgs: 2 });
   const behind = await replay(driver, topic, { kind: "position", cut: cut(1) });
   expect(ids(await rest(behind.cursor))).toEqual(["5", "6"]);
-  expect(behind.losses).toEqual([["0", "0:2", "0:4", 3]]);
+  expect(behind.losses).toEqual([{ shard: "0", from: "0:2", to: "0:4", missing: 3 }]);
   expect(ids(await rest(under.cursor))).toEqual(["5", "6"]);
-  expect(under.losses).toEqual([["0", "0:2", "0:4", 3]]);
+  expect(under.losses).toEqual([{ shard: "0", from: "0:2", to: "0:4", missing: 3 }]);
   const earliest = await replay(driver, topic, { kind: "earliest" });
   expect(ids(await rest(earliest.cursor))).toEqual(["5", "6"]);
   expect(earliest.losses).toEqual([]);
   await api(await plain(server), `STREAM.PURGE.${topic}`);
   expect(ids(await rest(emptied.cursor))).toEqual([]);
-  expect(emptied.losses).toEqual([["0", "0:4", "0:6", 3]]);
+  expect(emptied.losses).toEqual([{ shard: "0", from: "0:4", to: "0:6", missing: 3 }]);
 });
 
 test("a reader that the server has forgotten goes on where it was", async () => {

@@ -24,6 +24,10 @@ test("the rights that the README names are enough, and keep to the prefix", asyn
   await driver.admin.seek("a", "g", { kind: "earliest" }, soon());
   expect(await driver.admin.lag("a", "g", soon())).toMatchObject({ count: 1 });
   await driver.admin.deleteTopic("a", soon());
+  expect(await driver.coordination?.compareAndSet("a/g", undefined, Buffer.from("1"), soon())).toBeDefined();
+  expect(await driver.coordination?.read("a/g", soon())).toMatchObject({ value: Buffer.from("1") });
+  const owner = await read(driver, "a", "g", { exclusive: true }).catch((error: unknown) => driver.classify(error).code);
+  expect(owner).toBe("NOT_FOUND");
 });
 
 test("closing ends everything, twice, at once, and leaves no connection behind", async () => {

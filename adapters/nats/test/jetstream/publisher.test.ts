@@ -1,3 +1,4 @@
+import { systemClock } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import type { WireRecord } from "brokerkit/driver";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -112,7 +113,7 @@ describe("refusals", () => {
   test("without the right to listen for replies nothing connects, and the reason is said", async () => {
     const own = await startServer({ user: "ann", password: "x", subscribe: '"_INBOX_ann.>"' });
     const adapter = (inboxPrefix: string) => nats({ ...at(own), username: "ann", password: "x", inboxPrefix });
-    const driver = adapter("_INBOX").open({ clock: (await import("../clock.ts")).clock, down: () => {} });
+    const driver = adapter("_INBOX").open({ clock: systemClock, down: () => {} });
     const error = await driver.connect(soon()).catch((raw: unknown) => raw);
     expect([driver.classify(error).code, String(error)]).toEqual(["FORBIDDEN", expect.stringContaining("_INBOX.")]);
     await driver.close();
@@ -159,7 +160,7 @@ describe("a broken link", () => {
     proxy.resume();
     await driver.connect(soon());
     await store(driver, records(topic, "next"));
-    const { take } = await read(driver, topic, "g", { kind: "earliest" });
+    const { take } = await read(driver, topic, "g", { from: { kind: "earliest" } });
     const count = (await driver.admin.position(topic, undefined, soon())).get("0");
     const got = ids(await take(Number(count?.slice(2))));
     expect(got.at(-1)).toBe("next");

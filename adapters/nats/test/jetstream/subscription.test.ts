@@ -270,7 +270,7 @@ describe("what retention removed", () => {
     await subscription.ack(await subscription.receive(1, 1_000, soon()));
     await keepNewest(topic, 2);
     expect(ids(await take(2))).toEqual(["5", "6"]);
-    expect(losses).toEqual([["0", "0:2", "0:4", 3]]);
+    expect(losses).toEqual([{ shard: "0", from: "0:2", to: "0:4", missing: 3 }]);
   });
 
   test("while nobody was there is counted by the next member, also behind a start that nobody has read from", async () => {
@@ -280,7 +280,7 @@ describe("what retention removed", () => {
     await keepNewest(topic, 1);
     const { take, losses } = await read(driver, topic, "g");
     expect(ids(await take(1))).toEqual(["3"]);
-    expect(losses).toEqual([["0", "0:2", "0:2", 1]]);
+    expect(losses).toEqual([{ shard: "0", from: "0:2", to: "0:2", missing: 1 }]);
   });
 
   test("after it was read is no loss, with redeliveries between", async () => {
@@ -369,7 +369,7 @@ test("a broadcast reader sees everything, settles nothing, leaves no consumer be
   expect(ids(got)).toEqual(["1", "2", "3"]);
   expect(ids(await late.take(1))).toEqual(["3"]);
   expect(await early.subscription.ack(got)).toEqual(["confirmed", "confirmed", "confirmed"]);
-  const resumed = await read(driver, topic, undefined, { kind: "position", cut: early.subscription.start as never });
+  const resumed = await read(driver, topic, undefined, { from: { kind: "position", cut: early.subscription.start as never } });
   expect(ids(await resumed.take(3))).toEqual(["1", "2", "3"]);
   for (const { subscription } of [early, late, resumed]) await subscription.close();
   expect((await api(await plain(server), `CONSUMER.NAMES.${topic}`, { offset: 0 }))["consumers"]).toEqual([]);

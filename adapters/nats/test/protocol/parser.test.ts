@@ -42,8 +42,25 @@ test("operations are the same wherever the stream is cut", () => {
   expect(parse(Array.from(bytes, (_, n) => bytes.subarray(n, n + 1)))).toEqual(whole);
 });
 
+const MISSHAPEN = [
+  "MSG\r\n",
+  "MSGS a 1 3\r\n",
+  "MSG a x 3\r\n",
+  "MSG a 1 r q 3\r\n",
+  "MSG a 1 \r\n",
+  "HMSG a 1 3\r\n",
+  "HMSG a 1 r q 3 3\r\n",
+];
+
 test("what is not the protocol is refused", () => {
-  for (const text of ["HTTP/1.1 400 Bad Request\r\n", "MSG a 1\r\n", "MSG a 1 r x\r\n", "MSG a 1 999999999999\r\n", "HMSG a 1 9 3\r\n"])
+  for (const text of [
+    "HTTP/1.1 400 Bad Request\r\n",
+    "MSG a 1\r\n",
+    "MSG a 1 r x\r\n",
+    "MSG a 1 999999999999\r\n",
+    "HMSG a 1 9 3\r\n",
+    ...MISSHAPEN,
+  ])
     expect(() => parse([Buffer.from(text)])).toThrow(/protocol/);
   expect(() => parse([Buffer.alloc(300_000, 65)])).toThrow(/longer/);
 });

@@ -14,6 +14,7 @@ export interface StreamInfo {
     readonly max_age: number;
     readonly max_bytes: number;
     readonly duplicate_window: number;
+    readonly no_ack?: boolean | undefined;
   };
   readonly state: { readonly messages: number; readonly first_seq: number; readonly last_seq: number };
 }
@@ -30,6 +31,12 @@ export interface ConsumerInfo {
     readonly max_ack_pending?: number | undefined;
     readonly deliver_subject?: string | undefined;
     readonly filter_subject?: string | undefined;
+    readonly filter_subjects?: readonly string[] | undefined;
+    readonly headers_only?: boolean | undefined;
+    readonly max_batch?: number | undefined;
+    readonly max_expires?: number | undefined;
+    readonly max_bytes?: number | undefined;
+    readonly inactive_threshold?: number | undefined;
   };
   readonly delivered: { readonly consumer_seq: number; readonly stream_seq: number };
   readonly ack_floor: { readonly consumer_seq: number; readonly stream_seq: number };
@@ -94,6 +101,12 @@ export class JetStreamApi {
     const request = { seq: sequence, next_by_subj: subject };
     const answer = await found(this.#call<{ message: { time: string } }>(`STREAM.MSG.GET.${stream}`, request, signal));
     return answer === undefined ? undefined : Date.parse(answer.message.time);
+  }
+
+  /** A subject's last message, from the stream's leader and not from a mirror or a follower; `undefined`: there is none. */
+  async last(stream: string, subject: string, signal?: AbortSignal): Promise<{ seq: number; data?: string } | undefined> {
+    const request = { last_by_subj: subject };
+    return (await found(this.#call<{ message: { seq: number; data?: string } }>(`STREAM.MSG.GET.${stream}`, request, signal)))?.message;
   }
 
   /** All names; none where there is no such stream. */
@@ -179,13 +192,19 @@ export interface Numbers {
 }
 
 export function numbersOf(reply: string): Numbers {
-  const words = reply.split(".");
+  const dots: number[] = [];
+  for (let dot = reply.indexOf("."); dot !== -1; dot = reply.indexOf(".", dot + 1)) dots.push(dot);
   // `$JS.ACK.<stream>.<consumer>.…`, or with domain and account before the stream.
-  const at = words.length === 9 ? 4 : 6;
-  return {
-    deliveries: Number(words[at]),
-    stream: Number(words[at + 1]),
-    consumer: Number(words[at + 2]),
-    storedAt: Number((words[at + 3] as string).slice(0, -6)),
-  };
+  const at = dots.length === 8 ? 3 : 5;
+  const number = (word: number, cut = 0): number =>
+    Number(reply.slice((dots[at + word] as number) + 1, (dots[at + word + 1] as number) - cut));
+  return { deliveries: number(0), stream: number(1), consumer: number(2), storedAt: number(3, 6) };
+}
+
+/**
+ * Where a consumer takes words about one of its deliveries, whoever has it: it looks at the sequence in the stream, and that the number of
+ * the delivery is one that it has given.
+ */
+export function ackSubject(stream: string, { name, delivered }: ConsumerInfo, sequence: number): string {
+  return `$JS.ACK.${stream}.${name}.1.${sequence}.${delivered.consumer_seq}.0.0`;
 }

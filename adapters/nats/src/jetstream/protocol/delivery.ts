@@ -22,7 +22,8 @@ export class StreamDelivery implements WireDelivery {
   readonly numbers: Numbers;
   /** How long it was to be kept back, from when it was stored. */
   readonly delayMs: number;
-  settled: "no" | "asked" | "yes" = "no";
+  /** What the server was asked for, for good; `done` when it has answered. */
+  settled: "no" | "ack" | "nack" | "done" = "no";
   /** The lease is to be extended here until then (monotonic ms). */
   keepUntil = 0;
 

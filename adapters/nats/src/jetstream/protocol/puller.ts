@@ -6,15 +6,17 @@ import type { Message } from "../../protocol/parser.ts";
 
 /** How long behind its expiry an answer may come before the consumer is thought to be gone: a server says nothing for one that is not there. */
 const GRACE_MS = 2_000;
-/** The same for somebody who has to go. */
-const LATE_MS = 200;
+/** How long to wait for a server that is to forget a request. */
+const LATE_MS = 500;
 /** How long to leave a server alone that refuses a pull for the moment. */
 const BACKOFF_MS = 250;
 /** Bytes that one pull should not exceed by much. */
 const PULL_BYTES = 4_194_304;
 
-/** The longest wait of one request: whoever is to stop waits as long for its end. */
+/** The longest wait of one request: so long it takes to notice that a consumer is gone, for which a server says nothing. */
 export const LONGEST_PULL_MS = 500;
+/** One message if there is any, and no waiting. */
+const AT_ONCE = Buffer.from('{"batch":1,"no_wait":true}');
 
 export interface PullerEvents {
   message(message: Message): void;
@@ -45,8 +47,6 @@ export class Puller {
   #requests = 0;
   /** Messages that the request under way may still give. */
   #left = 0;
-  #waitMs = 0;
-  readonly #settled: (() => void)[] = [];
   #timer: Timer | undefined;
 
   /** `subject` is the one that the consumer takes requests on. */
@@ -62,6 +62,11 @@ export class Puller {
     });
   }
 
+  /** Messages that the request under way may still give; 0: there is none. */
+  get left(): number {
+    return this.#left;
+  }
+
   /** A request is under way. */
   get busy(): boolean {
     return this.#left > 0;
@@ -75,7 +80,6 @@ export class Puller {
     }
     this.#left = batch;
     this.empty = false;
-    this.#waitMs = waitMs;
     this.sentAt = this.#clock.monotonic();
     const expires = Math.max(1, Math.floor(waitMs)) * 1_000_000;
     // A message must fit, whatever its size.
@@ -114,39 +118,37 @@ export class Puller {
   #over(): void {
     this.#timer?.cancel();
     this.#left = 0;
-    for (const settled of this.#settled.splice(0)) settled();
     this.#events.over();
   }
 
-  /**
-   * Resolves when nothing more comes and what came has been handed on. Requests are left to end by themselves: servers up to 2.9 stumble
-   * over one that nobody listens to any more, and hand out again what has been acknowledged.
-   */
-  async settled(): Promise<void> {
-    if (this.#left === 0) return;
-    const late = this.#clock.monotonic() - this.sentAt - this.#waitMs;
-    await new Promise<void>((resolve) => {
-      const timer = this.#clock.timer(Math.max(1, LATE_MS - late), resolve);
-      this.#settled.push(() => {
-        timer.cancel();
-        resolve();
-      });
-    });
-    if (this.#left > 0) await bounded(this.#clock, LATE_MS, () => this.#leave()).catch(() => {});
-  }
-
+  /** Resolves when nothing more comes and what came has been handed on. */
   async close(): Promise<void> {
     this.#forget();
-    await this.settled();
-    await this.#leave();
-  }
-
-  async #leave(): Promise<void> {
+    this.#timer?.cancel();
     const sid = this.#sid;
     this.#sid = undefined;
-    this.#timer?.cancel();
-    if (sid !== undefined) await this.#connection.unsubscribe(sid);
+    if (sid === undefined || this.#connection.down !== undefined) return;
+    const waiting = this.#left > 0 && !this.gone;
+    const quiet = this.#connection.unsubscribe(sid);
+    if (waiting) await this.#withdraw();
+    await quiet;
     this.#left = 0;
+  }
+
+  /**
+   * The request under way has nobody any more who listens. Servers up to 2.9 stumble over such a one when they have something to deliver
+   * again, and hand out what has been acknowledged; taking another one they drop it.
+   */
+  async #withdraw(): Promise<void> {
+    const reply = `${this.#connection.inbox}.q.${++pullers}`;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const sid = this.#connection.subscribe(reply, (message) => {
+      if (statusOf(message) === undefined) this.#events.message(message);
+      resolve();
+    });
+    this.#connection.publish(this.#subject, reply, "", AT_ONCE);
+    await bounded(this.#clock, LATE_MS, () => promise).catch(() => {});
+    await this.#connection.unsubscribe(sid);
   }
 }
 

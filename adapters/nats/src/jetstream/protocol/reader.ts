@@ -89,10 +89,8 @@ export class StreamReader {
       const taken = this.#handOut(max, until);
       if (taken.length > 0) return taken;
       const puller = this.#puller as Puller;
-      if (signal.aborted || this.#leaving.signal.aborted) {
-        await puller.settled();
-        return this.#handOut(max, until);
-      }
+      // What still comes waits for the next call.
+      if (signal.aborted || this.#leaving.signal.aborted) return [];
       const left = deadline - clock.monotonic();
       if (puller.failure !== undefined) throw puller.failure;
       if (puller.gone) {
@@ -175,8 +173,10 @@ export class StreamReader {
     this.#wake?.();
     if (this.#connection.down !== undefined) return;
     const farewell = async (signal: AbortSignal): Promise<void> => {
-      await this.#puller?.close();
       await this.#session.api.deleteConsumer(this.#stream, this.#consumer, signal);
+      const puller = this.#puller as Puller;
+      puller.gone = true;
+      await puller.close();
     };
     // What stays behind is forgotten by the server.
     await bounded(clock, FAREWELL_MS, farewell).catch(() => {});
