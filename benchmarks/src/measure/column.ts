@@ -14,6 +14,8 @@ export interface Site {
   readonly folder: string;
   /** `stored`: published first, consumed later. `live`: only who listens receives, so consuming alone can't be measured. */
   readonly delivery: "stored" | "live";
+  /** `false`: this backend keeps no order within a key, so a run is not judged by it. */
+  readonly ordered?: boolean | undefined;
 }
 
 /** tuned, naive: the plain client. sdk: brokerkit as applications use it. ladder: what each layer adds. floor: core without a backend. */

@@ -28,6 +28,8 @@ export class Bench {
   readonly #workload: Workload;
   readonly #stallMs: number;
   readonly #messages: Messages;
+  /** How many keys the messages have whose order is judged. */
+  readonly #keys: number;
   #topics = 0;
   #slow: Slow | undefined;
 
@@ -37,6 +39,7 @@ export class Bench {
     this.#workload = workload;
     this.#stallMs = stallMs;
     this.#messages = new Messages(workload);
+    this.#keys = site.ordered === false ? 0 : workload.keys;
   }
 
   async warmUp(): Promise<Tasks["warmUp"]["answer"]> {
@@ -59,14 +62,14 @@ export class Bench {
 
   /** Publishes, then consumes what was published. */
   async #stored(count: number): Promise<Omit<Round, "live">> {
-    const { backlog, topics, keys } = this.#workload;
+    const { backlog, topics } = this.#workload;
     const session = this.#session;
     await this.#fresh();
     await this.#publish(0, backlog);
     const publish = await metered(count, () => session.publish(this.#messages, backlog, count));
     let consume: Measure | null = null;
     if (this.#site.delivery === "stored" && topics === 1) {
-      const account = new Account({ count: backlog + count, keys, stallMs: this.#stallMs });
+      const account = new Account({ count: backlog + count, keys: this.#keys, stallMs: this.#stallMs });
       let consumer: Consumer | undefined;
       consume = await metered(backlog + count, async () => {
         consumer = await session.consume(account);
@@ -82,7 +85,7 @@ export class Bench {
 
   async #live(count: number): Promise<Measure> {
     await this.#fresh();
-    const account = new Account({ count, keys: this.#workload.keys, stallMs: this.#stallMs });
+    const account = new Account({ count, keys: this.#keys, stallMs: this.#stallMs });
     const consumer = await this.#session.consume(account);
     const live = await metered(count, async () => {
       await Promise.all([this.#session.publish(this.#messages, 0, count), account.complete]);
@@ -98,7 +101,7 @@ export class Bench {
     await this.#fresh();
     const count = Math.max(20, Math.round((perSecond * ms) / 1_000));
     const apart = 1_000 / perSecond;
-    const account = new Account({ count, keys: this.#workload.keys, stallMs: Math.max(this.#stallMs, 50 * apart) });
+    const account = new Account({ count, keys: this.#keys, stallMs: Math.max(this.#stallMs, 50 * apart) });
     const consumer = await this.#session.consume(account);
     const start = performance.now() + LEAD_MS;
     const took = account.time(start, apart);
@@ -139,7 +142,7 @@ export class Bench {
 
   async startSlow(topic: string, restMs: number, count: number): Promise<null> {
     this.#session.attach(topic);
-    const account = new Account({ count, keys: this.#workload.keys, stallMs: 2 ** 30 });
+    const account = new Account({ count, keys: this.#keys, stallMs: 2 ** 30 });
     account.slow(restMs);
     const consumer = await this.#session.consume(account);
     const baseline = process.memoryUsage.rss();
