@@ -77,8 +77,8 @@ export async function moderate(broker: Broker<never>, workers: number, look: Hea
   if (!broker.supports("groups"))
     return [await broker.topic(definition).subscribe({ broadcast: true }, ({ id, payload }) => look(payload, id))];
   const topic = broker.topic(definition);
-  return Promise.all(
-    Array.from({ length: workers }, () => topic.subscribe({ group: "moderation" }, ({ id, payload }) => look(payload, id))),
-  );
+  const deadLetter = broker.capabilities.supply.deadLetter === "none" ? "drop" : "keep";
+  const member = (): Promise<Subscription> => topic.subscribe({ group: "moderation", deadLetter }, ({ id, payload }) => look(payload, id));
+  return Promise.all(Array.from({ length: workers }, member));
 }
 // #endregion

@@ -1,10 +1,5 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type BrokerRecipe, type RunningBroker, startBroker } from "@brokerkit/conformance/brokers";
-import { harness as kafka } from "@brokerkit/kafka/harness";
-import { harness as redis } from "@brokerkit/redis/harness";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
+import { type Backend, backends } from "./backends.ts";
 import { run } from "./program.ts";
 
 const HEARD = ["hello", "tea is ready", "with milk?"];
@@ -12,62 +7,38 @@ const MISSED = ["bo?", "well then", "one cup is left", "it gets cold"];
 const LAST = "good night";
 const EVERYTHING = [...HEARD, ...MISSED, LAST];
 
-/** Nothing is lost: who was away reads what was said meanwhile, and workers share what waited for them. */
-const KEPT = {
-  features: { groups: true, replay: true },
-  members: { ada: EVERYTHING, bo: EVERYTHING, cy: EVERYTHING },
-  history: { back: MISSED.length, first: HEARD.length + MISSED.length },
-  moderation: { workers: 2, lines: 9, looked: 9 },
-};
-
-/** Who was away has lost what was said, and so has moderation. */
-const LIVE = {
-  features: { groups: false, replay: false },
-  members: { ada: EVERYTHING, bo: [...HEARD, LAST], cy: [LAST] },
-  history: { back: null, first: null },
-  moderation: { workers: 1, lines: 9, looked: 5 },
-};
-
-let folder = "";
-const running: RunningBroker[] = [];
-const urls = new Map<BrokerRecipe, string>();
-async function urlOf(recipe: BrokerRecipe | undefined): Promise<string> {
-  if (recipe === undefined) throw new Error("the harness of this backend says how to start it");
-  const known = urls.get(recipe);
-  if (known !== undefined) return known;
-  const broker = await startBroker(recipe);
-  running.push(broker);
-  urls.set(recipe, broker.url);
-  return broker.url;
+/**
+ * What an evening shows by what a backend keeps. With a replay, who was away reads what was said meanwhile; without, that is lost to them.
+ * With groups that outlive their members, workers share what waited for them; without, so is what moderation was to look at.
+ */
+function evening({ delivery, durable, from }: Backend["expected"]): object {
+  const groups = delivery.group !== "none";
+  const replay = from.replay.length > 0;
+  return {
+    features: { groups, replay },
+    members: { ada: EVERYTHING, bo: replay ? EVERYTHING : [...HEARD, LAST], cy: replay ? EVERYTHING : [LAST] },
+    history: replay ? { back: MISSED.length, first: HEARD.length + MISSED.length } : { back: null, first: null },
+    moderation: { workers: groups ? 2 : 1, lines: 9, looked: groups && durable ? 9 : 5 },
+  };
 }
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "brokerkit-swap-"));
-});
-afterAll(async () => {
-  for (const broker of running) await broker.close();
-  await rm(folder, { recursive: true, force: true });
-});
 
-const BACKENDS: readonly (readonly [name: string, address: () => Promise<string> | string, evening: object])[] = [
-  ["memory", () => "memory:", KEPT],
-  ["memory like pub/sub", () => "memory:?like=redis%2Bpubsub", LIVE],
-  ["sqlite", () => `sqlite:${join(folder, "swap.db")}`, KEPT],
-  ["redis pub/sub", async () => (await urlOf(redis.broker)).replace("redis:", "redis+pubsub:"), LIVE],
-  ["redis streams", () => urlOf(redis.broker), KEPT],
-  ["kafka", () => urlOf(kafka.broker), KEPT],
-];
+const { all, close } = await backends();
+afterAll(close);
 
-describe.each(BACKENDS)("one chat on %s", (_, address, evening) => {
-  let url = "";
-  beforeAll(async () => {
-    url = await address();
-  });
+/** Starting a server may mean to fetch it first. */
+const SWAP_MS = 120_000;
 
-  test("says who saw what, after a member and the moderation were away", { timeout: 90_000 }, async () => {
-    const { code, out, err } = await run("swap/main.ts", ["--json"], { BROKER_URL: url });
+describe.each(all)("one chat on $name", ({ url, expected }) => {
+  test("says who saw what, after a member and the moderation were away", { timeout: SWAP_MS }, async () => {
+    const { code, out, err } = await run("swap/main.ts", ["--json"], { BROKER_URL: await url() });
     expect(code, err).toBe(0);
-    expect(JSON.parse(out)).toEqual(evening);
+    expect(JSON.parse(out)).toEqual(evening(expected));
   });
+});
+
+test("nothing is lost in memory either, while the process lives", async () => {
+  const { out } = await run("swap/main.ts", ["--json"], { BROKER_URL: "memory:" });
+  expect(JSON.parse(out)).toMatchObject({ features: { groups: true, replay: true }, moderation: { looked: 9 } });
 });
 
 test("people are told what a backend does not keep, and why", async () => {

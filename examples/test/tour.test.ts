@@ -1,12 +1,11 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type RunningBroker, startBroker } from "@brokerkit/conformance/brokers";
 import type { HistoryEvent, Verdict } from "@brokerkit/conformance/checker";
-import { harness } from "@brokerkit/redis/harness";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { addressOf } from "../tour/address.ts";
 import { readOptions } from "../tour/options.ts";
+import { backends } from "./backends.ts";
 import { run } from "./program.ts";
 
 interface Said {
@@ -17,6 +16,9 @@ interface Said {
 
 /** A tour takes seconds; on a machine that does much else, several times as long. */
 const TOUR_MS = 90_000;
+
+const { all, close } = await backends();
+afterAll(close);
 
 let folder = "";
 beforeEach(async () => {
@@ -125,23 +127,20 @@ describe("when it can't run", () => {
   });
 });
 
-describe("on redis", { timeout: TOUR_MS }, () => {
-  let redis: RunningBroker;
-  let pubsub = "";
-  beforeAll(async () => {
-    if (harness.broker === undefined) throw new Error("the harness of this backend says how to start it");
-    redis = await startBroker(harness.broker);
-    pubsub = redis.url.replace("redis:", "redis+pubsub:");
-  });
-  afterAll(async () => {
-    await redis.close();
-  });
-
-  test("with streams a killed worker's orders come again, in the order that is promised", async () => {
-    const said = await tour([], redis.url);
-    expect(missing(said)).toEqual({});
+describe.each(all.filter(({ expected }) => expected.delivery.group === "at-least-once"))("on $name", ({ url, expected }) => {
+  test("a killed worker's orders come again, in the order that is promised, and none is lost", { timeout: TOUR_MS }, async () => {
+    const said = await tour([], await url());
+    const absent = [...(expected.from.replay.length === 0 ? ["replay"] : []), ...(expected.lag.count === "none" ? ["lag"] : [])];
+    expect(Object.keys(missing(said))).toEqual(absent);
     expect(said.verdict).toMatchObject({ valid: true, lost: { count: 0 }, phantom: { count: 0 } });
     expect(said.verdict.groups[0]).toMatchObject({ group: "billing", handled: 600 });
+  });
+});
+
+describe("on redis pub/sub", { timeout: TOUR_MS }, () => {
+  let pubsub = "";
+  beforeAll(async () => {
+    pubsub = (await all.find(({ name }) => name === "redis+pubsub")?.url()) ?? "";
   });
 
   test("with pub/sub each worker handles everything, and the table says what can't be shown", async () => {

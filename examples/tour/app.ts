@@ -33,7 +33,8 @@ const HOW: ConsumeOptions = { concurrency: 16, retry: { attempts: 3, backoffMs: 
 export function work(broker: Broker): Promise<Subscription> {
   const topic = broker.topic(orders);
   if (!broker.supports("groups")) return topic.subscribe({ ...HOW, broadcast: true }, bill);
-  return topic.subscribe({ ...HOW, group: GROUP }, bill);
+  const deadLetter = broker.capabilities.supply.deadLetter === "none" ? "drop" : "keep";
+  return topic.subscribe({ ...HOW, group: GROUP, deadLetter }, bill);
 }
 
 // ---- handler

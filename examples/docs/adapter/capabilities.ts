@@ -3,7 +3,7 @@ import type { Capabilities, Features } from "brokerkit/driver";
 
 export const capabilities: { readonly shelf: Capabilities } = Object.freeze({
   shelf: Object.freeze({
-    delivery: { group: "at-least-once", broadcast: "none" },
+    delivery: { group: "at-least-once", broadcast: "none", groups: Number.POSITIVE_INFINITY },
     durable: false,
     durabilityOnAck: "memory",
     publish: { maxRecords: 100, maxBytes: 1_048_576, inFlight: 1, order: "call" },
@@ -13,6 +13,7 @@ export const capabilities: { readonly shelf: Capabilities } = Object.freeze({
     lease: { ms: 0, extend: false },
     hold: { maxMs: Number.POSITIVE_INFINITY, maxUnacked: 1_000, scope: "subscription" },
     keyOrder: "process",
+    coordination: false,
     from: { group: ["latest"], broadcast: [], replay: [] },
     seek: "none",
     cursorEnd: false,

@@ -5,7 +5,7 @@ import { shelf } from "./index.ts";
 
 /** What the suite expects the driver to declare, written down here by hand: declaring less later must not go unnoticed. */
 const expected: Capabilities = {
-  delivery: { group: "at-least-once", broadcast: "none" },
+  delivery: { group: "at-least-once", broadcast: "none", groups: Number.POSITIVE_INFINITY },
   durable: false,
   durabilityOnAck: "memory",
   publish: { maxRecords: 100, maxBytes: 1_048_576, inFlight: 1, order: "call" },
@@ -15,6 +15,7 @@ const expected: Capabilities = {
   lease: { ms: 0, extend: false },
   hold: { maxMs: Number.POSITIVE_INFINITY, maxUnacked: 1_000, scope: "subscription" },
   keyOrder: "process",
+  coordination: false,
   from: { group: ["latest"], broadcast: [], replay: [] },
   seek: "none",
   cursorEnd: false,

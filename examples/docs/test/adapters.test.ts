@@ -19,6 +19,6 @@ test("what memory's README shows", async () => {
   }
   await vi.waitFor(() => expect(seen.mock.calls).toEqual([["met"], ["met"]]));
   expect(own.capabilities.dedupe.windowMs).toBe(5_000);
-  expect(like.features.keyOrder).toBe(false);
+  expect(like.capabilities.retention.compact).toBe(false);
   expect(one.capabilities.lease.ms).toBe(2_000);
 });

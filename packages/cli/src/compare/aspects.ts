@@ -49,13 +49,15 @@ const DELIVERY: readonly Omit<Aspect, "section">[] = [
   {
     name: "groups",
     weight: 3,
-    fields: ["delivery.group", "supply.groups"],
-    says: (c) =>
-      ({
+    fields: ["delivery.group", "delivery.groups", "supply.groups"],
+    says: (c) => {
+      const what = {
         none: "none: every subscriber gets everything",
         "at-most-once": "at most once: what a member had in hand when it died is lost",
         "at-least-once": "at least once: what a member did not acknowledge comes again",
-      })[c.delivery.group],
+      }[c.delivery.group];
+      return hasGroups(c) && Number.isFinite(c.delivery.groups) ? `${what}; at most ${count(c.delivery.groups)} for a topic` : what;
+    },
     rank: (c) => level(c.delivery.group, "none", "at-most-once", "at-least-once"),
     advice: (to, from) => {
       if (!hasGroups(to))
@@ -171,17 +173,21 @@ const ORDER: readonly Omit<Aspect, "section">[] = [
   {
     name: "key order",
     weight: 3,
-    fields: ["keyOrder", "supply.keyOrder"],
-    says: (c) =>
-      ({
+    fields: ["keyOrder", "supply.keyOrder", "coordination"],
+    says: (c) => {
+      const order = {
         members: "members: one key at a time among all members of a group, in all processes",
         process: "process: one key at a time in one process; two processes may handle a key at once",
         none: "none: messages of one key may be handled in any order",
-      })[c.keyOrder],
+      }[c.keyOrder];
+      return c.coordination ? `${order}, in topics created with partitions` : order;
+    },
     rank: (c) => level(c.keyOrder, "none", "process", "members"),
     advice: (to) =>
       ({
-        members: "Where a group does the work, locks of your own around a key can go.",
+        members: to.coordination
+          ? "Give topics that need it `partitions` in defineTopic; then locks of your own around a key can go."
+          : "Where a group does the work, locks of your own around a key can go.",
         process: "Run one process per group, or lock the key while handling it.",
         none: "Put a version into the payload, and drop what is older than what was handled.",
       })[to.keyOrder],
