@@ -1,5 +1,6 @@
 import { existsSync, readdirSync } from "node:fs";
 import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 const SOURCE = "@brokerkit/source";
 
@@ -24,8 +25,8 @@ function folders(): string[] {
 
 function project(folder: string): TestProjectInlineConfiguration {
   return {
-    resolve: { conditions: [SOURCE, "node", "import", "module", "default"] },
-    ssr: { resolve: { conditions: [SOURCE, "node", "import", "module", "default"], externalConditions: [SOURCE, "node", "import"] } },
+    resolve: { conditions: [SOURCE, "node", "import", "default"] },
+    ssr: { resolve: { conditions: [SOURCE, "node", "import", "default"], externalConditions: [SOURCE, "node", "import"] } },
     test: {
       name: folder.replace(/^(packages|adapters)\//, "").replace("/", ":"),
       root: folder,
@@ -42,10 +43,24 @@ function project(folder: string): TestProjectInlineConfiguration {
   };
 }
 
+/** The suites take minutes each, so they begin before what is short, and none is left to run alone at the end. */
+class SuitesFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const sorted = await super.sort(files);
+    const rank = ({ moduleId }: TestSpecification): number => {
+      if (!moduleId.includes("/adapters/")) return 0;
+      return /conformance[^/]*$/.test(moduleId) ? 1 : 2;
+    };
+    return sorted.sort((a, b) => rank(a) - rank(b));
+  }
+}
+
 export default defineConfig({
   test: {
     projects: folders().map(project),
-    maxWorkers: 2,
+    sequence: { sequencer: SuitesFirst },
+    // Two cores; much of the time is spent waiting for servers.
+    maxWorkers: 3,
     allowOnly: false,
     passWithNoTests: false,
   },

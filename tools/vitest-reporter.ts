@@ -17,10 +17,12 @@ interface Thrown {
   readonly message: string;
   readonly diff?: string | undefined;
   readonly stack?: string | undefined;
+  readonly cause?: unknown;
   readonly stacks?: readonly { readonly file: string; readonly line: number; readonly column: number }[] | undefined;
 }
 
-function words(errors: readonly (Thrown | SerializedError)[] | undefined): string[] {
+/** What each error says, where it was thrown, how values differ and what lies behind it. */
+export function words(errors: readonly (Thrown | SerializedError)[] | undefined): string[] {
   return (errors ?? []).map((error) => {
     const thrown = error as Thrown;
     const frame = thrown.stacks?.find(({ file }) => !file.includes("node_modules")) ?? thrown.stacks?.[0];
@@ -33,8 +35,14 @@ function words(errors: readonly (Thrown | SerializedError)[] | undefined): strin
           : `\n${raw.trim()}`
         : `\nat ${relative(ROOT, frame.file)}:${frame.line}:${frame.column}`;
     const diff = thrown.diff === undefined ? "" : `\n${thrown.diff}`;
-    return `${thrown.name ?? "Error"}: ${thrown.message}${at}${diff}`;
+    return `${thrown.name ?? "Error"}: ${thrown.message}${at}${behind(thrown)}${diff}`;
   });
+}
+
+/** The cause, unless the message has told it already. */
+function behind({ message, cause }: Thrown): string {
+  const { name = "Error", message: why } = Object(cause) as Partial<Thrown>;
+  return why === undefined || why === "" || message.includes(why) ? "" : `\ncaused by ${name}: ${why}`;
 }
 
 function tell(told: Told): void {

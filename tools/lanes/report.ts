@@ -1,4 +1,4 @@
-import { stripVTControlCharacters } from "node:util";
+import { plainWords, shortened } from "./words.ts";
 
 /** One thing that was tested. */
 export interface Case {
@@ -12,8 +12,12 @@ export interface Case {
 }
 
 const seconds = (ms: number): string => (ms < 10_000 ? `${(ms / 1000).toFixed(2)} s` : `${Math.round(ms / 1000)} s`);
-/** Other tools' colours go: these lines are read in logs too. */
-const indent = (text: string): string => stripVTControlCharacters(text).replace(/^(?=.)/gm, "      ");
+const indent = (text: string): string => text.replace(/^(?=.)/gm, "      ");
+
+/** A failure is told in so many lines as it happens. */
+const LINES = 12;
+/** Logs are often cut to their last 60 lines: as many as fit explain every failure there, and each has at least its reason. */
+const [SUMMARY, LEAST] = [52, 2];
 
 /** A thrown error with the frames of this checkout; those of tools say nothing here. */
 export function thrown(error: unknown): string {
@@ -42,7 +46,7 @@ export class Report {
         ? { ...one, state: "failed", messages: [...one.messages, "was skipped; with CI=true every case runs or fails"] }
         : one;
     this.#cases.push(counted);
-    if (counted.state === "failed") this.line(`${this.#paint(31, "FAIL")} ${counted.group} > ${counted.name}`);
+    if (counted.state === "failed") this.line(this.#failure(counted, LINES));
     this.#progress();
   }
 
@@ -83,27 +87,35 @@ export class Report {
     return this.#cases.filter((one) => one.state === state).length;
   }
 
-  /** Failures, the slowest cases and, as the last line, the totals. Returns the exit code. */
+  /** Long failures in full, the slowest cases, every failure in short and, as the last line, the totals. Returns the exit code. */
   end(): number {
     if (this.#terminal) process.stdout.write("\r\u001b[K");
     if (this.#cases.every((one) => one.state === "skipped")) {
       this.#cases.push({ group: "run", name: "at least one case ran", state: "failed", ms: 0, messages: ["no case ran; see --only"] });
     }
     const failures = this.#cases.filter((one) => one.state === "failed");
+    const short = Math.min(LINES, Math.max(LEAST, Math.floor(SUMMARY / failures.length) - 2));
+    for (const one of failures) {
+      const whole = this.#failure(one);
+      if (whole !== this.#failure(one, short)) console.log(`\n${whole}`);
+    }
     const slowest = [...this.#cases].sort((a, b) => b.ms - a.ms).slice(0, 10);
     console.log(`\nSlowest cases (${seconds(performance.now() - this.#began)} in all)`);
     for (const one of slowest) console.log(`  ${seconds(one.ms).padStart(8)}  ${one.group} > ${one.name}`);
     for (const one of this.#cases.filter(({ state }) => state === "skipped")) {
       console.log(`\n${this.#paint(33, "SKIP")} ${one.group} > ${one.name}`);
-      for (const message of one.messages) console.log(indent(message));
+      for (const message of one.messages) console.log(indent(plainWords(message)));
     }
-    for (const one of failures) {
-      console.log(`\n${this.#paint(31, "FAIL")} ${one.group} > ${one.name}`);
-      for (const message of one.messages) console.log(indent(message));
-    }
+    for (const one of failures) console.log(`\n${this.#failure(one, short)}`);
     const skipped = this.count("skipped");
     console.log(`\n${this.count("passed")} passed, ${failures.length} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`);
     return failures.length > 0 ? 1 : 0;
+  }
+
+  /** Its name, and below that its reasons in at most so many lines. */
+  #failure({ group, name, messages }: Case, lines: number = Number.POSITIVE_INFINITY): string {
+    const reasons = shortened(plainWords(messages.join("\n")), lines);
+    return `${this.#paint(31, "FAIL")} ${group} > ${name}${reasons === "" ? "" : `\n${indent(reasons)}`}`;
   }
 
   #paint(colour: number, text: string): string {

@@ -31,10 +31,30 @@ describe("the last line and the exit code", () => {
 });
 
 test("a failure is told at once and again at the end, with its reasons and without another tool's colours", () => {
-  run(false, [one("failed", { name: "adds", messages: ["\u001b[31mexpected 1\u001b[0m\nbut got 2"] })]);
-  expect(lines.filter((line) => line === "FAIL demo > adds")).toHaveLength(2);
-  expect(lines).toContain("      expected 1");
-  expect(lines).toContain("      but got 2");
+  const report = new Report(false);
+  report.add(one("failed", { name: "adds", messages: ["\u001b[31mexpected 1\u001b[0m\nbut got 2"] }));
+  const told = ["FAIL demo > adds", "      expected 1", "      but got 2"];
+  expect(lines).toEqual(told);
+  report.end();
+  expect(lines.slice(-5)).toEqual([...told, "", "0 passed, 1 failed"]);
+});
+
+test("a long failure is told in short, and once in full", () => {
+  run(false, [one("failed", { name: "counts", messages: Array.from({ length: 30 }, (_, n) => `reason ${n}`) })]);
+  const at = lines.flatMap((line, index) => (line === "FAIL demo > counts" ? [index] : []));
+  const below = at.map((index) => lines.slice(index + 1).findIndex((line) => !line.startsWith("      ")));
+  expect(below).toEqual([12, 30, 12]);
+  expect(lines[12]).toBe("      … and 19 more lines");
+});
+
+test.each([1, 4, 12])("the last 60 lines explain every one of %i failures, however long they are", (count) => {
+  const reasons = (n: number): string[] => [`Error: reason ${n}`, ...Array.from({ length: 50 }, (_, line) => `detail ${line}`)];
+  run(
+    false,
+    Array.from({ length: count }, (_, n) => one("failed", { name: `case ${n}`, messages: reasons(n) })),
+  );
+  const last = lines.slice(-60);
+  for (let n = 0; n < count; n++) expect(last[last.indexOf(`FAIL demo > case ${n}`) + 1]).toBe(`      Error: reason ${n}`);
 });
 
 test("the ten slowest cases are listed, slowest first", () => {
