@@ -1,8 +1,22 @@
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, statfsSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 const SOURCE = "@brokerkit/source";
+
+/** What a whole run keeps at once, and as much again. */
+const ROOM_BYTES = 4 * 2 ** 30;
+
+/**
+ * Where tests and their servers keep their files: in memory where a memory disk has room. Processes are killed here, never the machine,
+ * so nothing is proved by a disk, and one that is slow for a while makes a server late by tens of seconds.
+ */
+function workFolder(memory = "/dev/shm"): string {
+  if (process.env["TMPDIR"] !== undefined || !existsSync(memory)) return tmpdir();
+  const { bavail, bsize } = statfsSync(memory);
+  return bavail * bsize >= ROOM_BYTES ? memory : tmpdir();
+}
 
 /** Every folder that holds a test/ is a project and is named as the folder: a new adapter or package touches nothing here. */
 function folders(): string[] {
@@ -28,6 +42,7 @@ function project(folder: string): TestProjectInlineConfiguration {
     resolve: { conditions: [SOURCE, "node", "import", "default"] },
     ssr: { resolve: { conditions: [SOURCE, "node", "import", "default"], externalConditions: [SOURCE, "node", "import"] } },
     test: {
+      env: { TMPDIR: workFolder() },
       name: folder.replace(/^(packages|adapters)\//, "").replace("/", ":"),
       root: folder,
       include: ["test/**/*.test.ts"],

@@ -14,6 +14,7 @@ import {
   type StartOptions,
   startBroker,
 } from "../src/brokers/index.ts";
+import { lastWords } from "../src/brokers/ready.ts";
 import { startProcess, until } from "../src/faults/index.ts";
 import { ask, redis } from "./brokers-recipe.ts";
 
@@ -77,10 +78,19 @@ describe("a private broker", () => {
     await until(() => warned.mock.calls.length > 0, { timeoutMs: 10_000, what: "the warning" });
     await broker.close();
     const said = warned.mock.calls.map(([text]) => String(text));
-    expect(said).toEqual([
-      expect.stringMatching(/^redis at 127\.0\.0\.1:\d+ ended by itself \(code 0\)\. Its log ends with:\n(.|\n)*bye bye/),
-    ]);
+    expect(said).toEqual([expect.stringMatching(/^redis at 127\.0\.0\.1:\d+ ended by itself \(code 0\)\. Its log says:\n(.|\n)*bye bye/)]);
     expect(said[0]?.split("\n").length).toBeLessThanOrEqual(21);
+  });
+
+  it("says a crash's reason and not only the stacks behind it", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "brokerkit-log-"));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    const log = join(folder, "server.log");
+    const stacks = Array.from({ length: 500 }, (_, n) => `goroutine ${n} [running]:`);
+    await writeFile(log, ["[1] ready", "panic: runtime error: index out of range", ...stacks].join("\n"));
+    expect((await lastWords(log)).split("\n").slice(0, 2)).toEqual(["panic: runtime error: index out of range", "goroutine 0 [running]:"]);
+    await writeFile(log, ["[1] ready", "[2] panic: is a word here", ...stacks].join("\n"));
+    expect((await lastWords(log)).split("\n").at(-1)).toBe("goroutine 499 [running]:");
   });
 
   it("leaves nothing behind when it is closed, also twice and when frozen", async () => {

@@ -4,6 +4,7 @@ import { end, start, tail } from "../process.ts";
 import type { Told } from "../vitest-reporter.ts";
 import { adapterNames, filesIn, foldersIn, ROOT, SOURCE } from "../workspace.ts";
 import type { Report } from "./report.ts";
+import { plainWords } from "./words.ts";
 
 /** No single case takes nearly as long; a run that says nothing for this time hangs. */
 const SILENCE_MS = 8 * 60_000;
@@ -49,8 +50,10 @@ export async function runVitest(report: Report, names: readonly string[], rest: 
   child.stdout?.setEncoding("utf8").on("data", (text: string) => {
     output = (output + text).slice(-20_000);
   });
+  // Beside its cases a process says there what nobody waits for, such as that a server ended by itself.
   child.stderr?.setEncoding("utf8").on("data", (text: string) => {
     output = (output + text).slice(-20_000);
+    report.line(plainWords(text.trimEnd()));
   });
   child.on("message", (told: Told) => {
     watchdog.refresh();

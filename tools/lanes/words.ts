@@ -16,10 +16,12 @@ export function plainWords(text: string, env: NodeJS.ProcessEnv = process.env): 
   return words;
 }
 
-/** The first lines that say something; where others follow, the last of them says how many. */
+/** At most so many of the lines that say something: the first ones, how many are left out, and the last third of what there is room for. */
 export function shortened(text: string, lines: number): string {
   const said = text.split("\n").filter((line) => line.trim() !== "");
   if (said.length <= lines) return said.join("\n");
-  const kept = Math.max(1, lines - 1);
-  return [...said.slice(0, kept), `… and ${said.length - kept} more lines`].join("\n");
+  const last = Math.floor(lines / 3);
+  const first = Math.max(1, lines - last - 1);
+  const left = said.length - first - last;
+  return [...said.slice(0, first), `… ${left} more lines …`, ...said.slice(said.length - last)].join("\n");
 }

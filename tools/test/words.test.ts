@@ -15,7 +15,9 @@ test("the values of secret settings stay hidden, those of others and short ones 
 
 test("colours of other tools go", () => expect(plainWords("\u001b[31mred\u001b[0m", {})).toBe("red"));
 
-test("a long text is cut, says so, and never has more lines than asked for", () => {
+test("a long text keeps its beginning and its end, says so, and never has more lines than asked for", () => {
   expect(shortened("a\n\nb\nc", 3)).toBe("a\nb\nc");
-  expect(shortened("a\nb\n\nc\nd", 3)).toBe("a\nb\n… and 2 more lines");
+  expect(shortened("a\nb\n\nc\nd", 3)).toBe("a\n… 2 more lines …\nd");
+  expect(shortened("a\nb\nc\nd\ne\nf\ng", 6)).toBe("a\nb\nc\n… 2 more lines …\nf\ng");
+  expect(shortened("a\nb\nc", 2)).toBe("a\n… 2 more lines …");
 });

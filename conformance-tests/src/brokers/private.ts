@@ -1,10 +1,7 @@
 import { type RunningProcess, startProcess } from "../faults/process.ts";
 import { type Launch, type LaunchContext, prepareLaunch } from "./launch.ts";
-import { askVersion, tailOf, untilReady } from "./ready.ts";
+import { askVersion, lastWords, tailOf, untilReady } from "./ready.ts";
 import type { BrokerRecipe, RunningBroker } from "./recipe.ts";
-
-/** How much of the log tells why a broker ended. */
-const LAST_LINES = 20;
 
 /** It ended before it served: most often because another program took its port in the meantime. */
 class EndedEarlyError extends Error {
@@ -59,10 +56,8 @@ class PrivateBroker implements RunningBroker {
   async #watch(child: RunningProcess): Promise<void> {
     const { code, signal } = await child.exited;
     if (this.#ending === child) return;
-    const log = (await this.log()).split("\n").slice(-LAST_LINES).join("\n");
-    process.emitWarning(
-      `${this.name} at ${this.host}:${this.port} ended by itself (${signal ?? `code ${code}`}). Its log ends with:\n${log}`,
-    );
+    const log = await lastWords(this.#launch.logFile);
+    process.emitWarning(`${this.name} at ${this.host}:${this.port} ended by itself (${signal ?? `code ${code}`}). Its log says:\n${log}`);
   }
 
   log(): Promise<string> {

@@ -4,15 +4,18 @@ import type { BrokerRecipe, Endpoint } from "./recipe.ts";
 
 const lookMs = 2_000;
 const logBytes = 4_000;
+/** A crash may print every thread's stack behind its reason. */
+const crashBytes = 1_000_000;
+const lastLines = 20;
 
-/** The last lines of a log file; "" if there is none. */
-export async function tailOf(path: string): Promise<string> {
+/** The last lines of a log file, of at most so many bytes; "" if there is none. */
+export async function tailOf(path: string, bytes: number = logBytes): Promise<string> {
   try {
     const file = await open(path);
     try {
       const { size } = await file.stat();
-      const from = Math.max(0, size - logBytes);
-      const { buffer, bytesRead } = await file.read(Buffer.alloc(logBytes), 0, logBytes, from);
+      const from = Math.max(0, size - bytes);
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(bytes), 0, bytes, from);
       return buffer.subarray(0, bytesRead).toString().trimEnd();
     } finally {
       await file.close();
@@ -20,6 +23,13 @@ export async function tailOf(path: string): Promise<string> {
   } catch {
     return "";
   }
+}
+
+/** The 20 lines of a log that tell why a process ended: from a crash's first line on, or else the last ones. */
+export async function lastWords(path: string): Promise<string> {
+  const lines = (await tailOf(path, crashBytes)).split("\n");
+  const crash = lines.findIndex((line) => /^(panic|fatal error|FATAL|Exception in thread)\b/.test(line));
+  return (crash === -1 ? lines.slice(-lastLines) : lines.slice(crash, crash + lastLines)).join("\n");
 }
 
 /** Waits until the broker serves, by its recipe's probe; each look is given 2 s. `signal` ends the wait with its reason. */
