@@ -268,7 +268,7 @@ export const recipe: BrokerRecipe = {
     const level = await metadataLevel(at, signal);
     return RELEASES.find(([first]) => level >= first)?.[1] ?? `older than 3.5 (metadata version ${level})`;
   },
-  readyMs: 60_000,
+  readyMs: 120_000,
   container: {
     image: `apache/kafka:${VERSION}`,
     port: 9092,

@@ -4,7 +4,7 @@ import { type MemoryOptions, memory } from "./src/index.ts";
 import { findWorld } from "./src/scripts/world.ts";
 
 const ANYWHERE = ["latest", "earliest", "time", "position"] as const;
-const LEASE_MS = 1_000;
+const LEASE_MS = 4_000;
 
 const expected: Capabilities = {
   delivery: { group: "at-least-once", broadcast: "at-least-once", groups: Number.POSITIVE_INFINITY },

@@ -159,7 +159,7 @@ export const recipe: BrokerRecipe = {
   },
   ready: async (at, signal) => void (await version(at, signal)),
   version,
-  readyMs: 60_000,
+  readyMs: 120_000,
   container: {
     image: "rabbitmq:4.1",
     port: 5672,

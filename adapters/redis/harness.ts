@@ -287,7 +287,7 @@ const expectedStreams: Capabilities = {
   settle: { unit: "message", ack: "confirmed" },
   receive: { maxRecords: 1_000, concurrency: 1, maxWaitMs: 30_000 },
   redelivery: { native: true, maxDelayMs: 31_536_000_000, counted: "failures" },
-  lease: { ms: 1_500, extend: true },
+  lease: { ms: 4_000, extend: true },
   hold: { maxMs: Number.POSITIVE_INFINITY, maxUnacked: 10_000, scope: "subscription" },
   keyOrder: "process",
   coordination: true,
@@ -337,7 +337,7 @@ const expectedPubSub: Capabilities = {
   message: { maxBytes: 16_777_216, maxHeaders: Number.POSITIVE_INFINITY, key: true, headers: true, tombstone: true },
 };
 
-const LEASE_MS = 1_500;
+const LEASE_MS = 4_000;
 
 async function versions({ broker }: Site): Promise<Readonly<Record<string, string>>> {
   return { client: "@redis/client 6.3.1", server: broker?.version ?? "unknown" };

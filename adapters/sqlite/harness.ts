@@ -12,7 +12,7 @@ import { findLog, saveLog } from "./src/scripts/append.ts";
 import { forget } from "./src/scripts/retention.ts";
 
 const ANYWHERE = ["latest", "earliest", "time", "position"] as const;
-const LEASE_MS = 1_500;
+const LEASE_MS = 4_000;
 const DEDUPE_MS = 60_000;
 
 const expected: Capabilities = {

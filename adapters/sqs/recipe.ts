@@ -124,7 +124,7 @@ export const elasticmq: BrokerRecipe = {
   url: ({ host, port }) => `sqs+http://${host}:${port}?region=${REGION}&fanout=false`,
   ready: async (at, signal) => void (await ask(at, signal)),
   version: versionOf("ElasticMQ"),
-  readyMs: 60_000,
+  readyMs: 120_000,
   container: { image: `softwaremill/elasticmq:${ELASTICMQ}`, port: 9324 },
   process: {
     binaries: ["java"],

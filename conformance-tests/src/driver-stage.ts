@@ -55,14 +55,14 @@ export interface Reader {
   readonly lost: Shard[];
   readonly losses: Loss[];
   readonly states: string[];
-  /** Receives until `count` deliveries came; rejects after `ms` (10 s). */
+  /** Receives until `count` deliveries came; rejects after `ms` (30 s). */
   take(count: number, ms?: number): Promise<WireDelivery[]>;
 }
 
 export interface Replayed {
   readonly cursor: Cursor;
   readonly losses: Loss[];
-  /** Everything up to the end; rejects after `ms` (10 s). */
+  /** Everything up to the end; rejects after `ms` (30 s). */
   all(ms?: number): Promise<WireDelivery[]>;
 }
 
@@ -133,7 +133,7 @@ export class DriverStage {
     const subscription = await driver.subscribe({ topic, group, from: { kind: "latest" }, credit: 1_000, events, ...more }, soon());
     this.defer(() => subscription.close());
     const { maxRecords, maxWaitMs } = driver.capabilities.receive;
-    const take = async (count: number, ms = 10_000): Promise<WireDelivery[]> => {
+    const take = async (count: number, ms = 30_000): Promise<WireDelivery[]> => {
       const taken: WireDelivery[] = [];
       for (const deadline = now() + ms; taken.length < count && now() < deadline; ) {
         const wait = Math.max(1, Math.min(maxWaitMs, Math.ceil(deadline - now())));
@@ -151,7 +151,7 @@ export class DriverStage {
     const events = { dataLoss: noting(losses) };
     const cursor = await driver.replay({ topic, from, follow: false, events, ...more }, soon());
     this.defer(() => cursor.close());
-    const all = async (ms = 10_000): Promise<WireDelivery[]> => {
+    const all = async (ms = 30_000): Promise<WireDelivery[]> => {
       const taken: WireDelivery[] = [];
       for (const deadline = now() + ms; now() < deadline; ) {
         const { deliveries, atEnd } = await cursor.receive(driver.capabilities.receive.maxRecords, 1_000, soon(ms + 5_000));
@@ -165,7 +165,7 @@ export class DriverStage {
 }
 
 /** A signal that aborts after `ms`. */
-export function soon(ms = 10_000): AbortSignal {
+export function soon(ms = 30_000): AbortSignal {
   return AbortSignal.timeout(ms);
 }
 

@@ -17,4 +17,5 @@ export {
 } from "./harness.ts";
 export { Shared } from "./shared.ts";
 export { type OwnSite, Sites } from "./sites.ts";
+export { ranFor } from "./stillness.ts";
 export { conformance, type Runner, type TestContext } from "./suite.ts";

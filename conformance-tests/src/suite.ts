@@ -20,7 +20,7 @@ export interface Runner {
 /** Cases that run side by side. */
 const BESIDE = 8;
 /** Longer than the limits of two cases: one may have to wait for its place. */
-const TIMEOUT_MS = 400_000;
+const TIMEOUT_MS = 900_000;
 /** No gap is allowed here: these are the promises that everything else stands on. */
 const WITHOUT_GAPS = /^(publish|ack|nack|dead-letter|order)\//;
 

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
+import { onTestFinished } from "vitest";
 
 /** Node's own place for compiled code: many short processes load the same sources. */
 const CACHE = process.env["NODE_COMPILE_CACHE"] ?? join(tmpdir(), "node-compile-cache");
@@ -27,6 +28,8 @@ export async function run(
     env: { ...process.env, BROKER_URL: undefined, NODE_OPTIONS: undefined, NODE_COMPILE_CACHE: CACHE, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
+  // Where a test's time is over it still runs.
+  onTestFinished(() => void child.kill());
   const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "close") as Promise<[number | null]>]);
   return { code, out, err };
 }

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createServer as createTlsServer, type TlsOptions } from "node:tls";
 import { inspect } from "node:util";
-import { systemClock as clock } from "@brokerkit/conformance";
+import { systemClock as clock, ranFor } from "@brokerkit/conformance";
 import { makeCertificates, type RunningBroker } from "@brokerkit/conformance/brokers";
 import { type Adapter, type BrokerUrl, driverError } from "brokerkit/driver";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -311,7 +311,7 @@ describe("being let in", () => {
     const toPlain = await attempt(kafka({ ...reach(bare), tls: { ca: await own.file("ca.pem") } }));
     expect(toPlain).toMatchObject(OUTAGE);
     expect(toPlain.said).toContain("TLS");
-    expect(performance.now() - began).toBeLessThan(10_000);
+    expect(ranFor(began)).toBeLessThan(10_000);
   });
 
   test("nobody there, or nobody who answers, is UNAVAILABLE in time; one address that answers is enough", async () => {
@@ -321,7 +321,7 @@ describe("being let in", () => {
     const unanswered = await attempt(kafka({ ...reach(silent), connectTimeoutMs: 300 }));
     expect(unanswered).toMatchObject(OUTAGE);
     expect(unanswered.said).toContain("300 ms");
-    expect(performance.now() - began).toBeLessThan(3_000);
+    expect(ranFor(began)).toBeLessThan(3_000);
     expect(await attempt(kafka({ brokers: ["127.0.0.1:1", `${bare.host}:${bare.port}`] }))).toMatchObject(CONNECTED);
   });
 });

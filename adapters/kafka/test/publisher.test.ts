@@ -1,4 +1,4 @@
-import { systemClock as clock } from "@brokerkit/conformance";
+import { systemClock as clock, ranFor } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import { type FaultProxy, startProxy } from "@brokerkit/conformance/faults";
 import type { Clock, PublishResult, WireRecord } from "brokerkit/driver";
@@ -385,7 +385,7 @@ test("nothing to connect to: nothing was sent, and that is said at once", async 
     return !(results[0]?.ok === false && results[0].sent === "maybe");
   }, "a refusal");
   expect(outcomes(results)).toEqual(["no UNAVAILABLE again"]);
-  expect(performance.now() - begun).toBeLessThan(1_000);
+  expect(ranFor(begun)).toBeLessThan(1_000);
   await proxy.heal();
   await stored(publisher, [record(topic, "b")]);
 });
@@ -404,7 +404,7 @@ test("an abort settles the call: before anything was sent for sure, and in doubt
   const begun = performance.now();
   leave.abort();
   const [first, second] = outcomes(await waiting);
-  expect(performance.now() - begun).toBeLessThan(500);
+  expect(ranFor(begun)).toBeLessThan(500);
   expect([first, second]).toEqual(["no ABORTED", "no ABORTED"]);
   proxy.resume();
   // What is known of the cluster is asked over another connection, which the abort has ended.

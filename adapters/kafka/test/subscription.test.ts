@@ -1,4 +1,4 @@
-import { systemClock as clock } from "@brokerkit/conformance";
+import { systemClock as clock, ranFor } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import { startProxy } from "@brokerkit/conformance/faults";
 import type { WireDelivery } from "brokerkit/driver";
@@ -248,7 +248,7 @@ describe("a group", () => {
     void subscription.ack(taken);
     const begun = performance.now();
     await Promise.all([subscription.close(), subscription.close()]);
-    expect(performance.now() - begun).toBeLessThan(3_000);
+    expect(ranFor(begun)).toBeLessThan(3_000);
     expect(await waiting).toEqual([]);
     expect(await committed(cluster, topic)).toEqual({ 0: 5 });
   });
@@ -264,7 +264,7 @@ describe("a group", () => {
     const acked = subscription.ack(taken.slice(-1));
     const begun = performance.now();
     await subscription.close();
-    expect(performance.now() - begun).toBeLessThan(3_000);
+    expect(ranFor(begun)).toBeLessThan(3_000);
     expect(await acked).toEqual(["lost"]);
   });
 
@@ -342,7 +342,7 @@ describe("a group", () => {
     const begun = performance.now();
     stop.abort();
     expect(await waiting).toEqual([]);
-    expect(performance.now() - begun).toBeLessThan(1_000);
+    expect(ranFor(begun)).toBeLessThan(1_000);
   });
 });
 
@@ -416,5 +416,5 @@ it("a cluster that is closed under a group leaves no timer behind and settles ev
   mine.close();
   const begun = performance.now();
   await subscription.close();
-  expect(performance.now() - begun).toBeLessThan(3_000);
+  expect(ranFor(begun)).toBeLessThan(3_000);
 });

@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inspect } from "node:util";
-import { systemClock as clock } from "@brokerkit/conformance";
+import { systemClock as clock, ranFor } from "@brokerkit/conformance";
 import { makeCertificates } from "@brokerkit/conformance/brokers";
 import type { BrokerUrl } from "brokerkit/driver";
 import { describe, expect, test } from "vitest";
@@ -285,7 +285,7 @@ describe("connecting", () => {
     });
     const injected = await listen('INFO {"version":"2.9.10","tls_required":true,"headers":true,"max_payload":1}\r\nPONG\r\n');
     expect((await connecting(nats({ servers: `127.0.0.1:${injected}`, connectTimeoutMs: 500 }))).code).not.toBe("connected");
-    expect(performance.now() - began).toBeLessThan(10_000);
+    expect(ranFor(began)).toBeLessThan(10_000);
   });
 
   test("an aborted attempt ends at once and leaves no socket behind", async () => {
@@ -303,7 +303,7 @@ describe("connecting", () => {
     const began = performance.now();
     controller.abort();
     expect(await connecting).toBe("UNAVAILABLE");
-    expect(performance.now() - began).toBeLessThan(1_000);
+    expect(ranFor(began)).toBeLessThan(1_000);
     await expect.poll(() => closed).toBe(1);
     await driver.close();
   });

@@ -1,4 +1,4 @@
-import { systemClock } from "@brokerkit/conformance";
+import { ranFor, systemClock } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import { beforeAll, describe, expect, test } from "vitest";
 import { adminOf } from "../recipe.ts";
@@ -179,7 +179,7 @@ describe("closing", () => {
     proxy.drop();
     const began = performance.now();
     await driver.close();
-    expect(performance.now() - began).toBeLessThan(5_000);
+    expect(ranFor(began)).toBeLessThan(5_000);
   });
 
   test("a driver that was never connected does nothing", async () => {

@@ -1,3 +1,4 @@
+import { ranFor } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import { type Broker, connect, isBrokerError } from "brokerkit";
 import type { WireDelivery } from "brokerkit/driver";
@@ -44,7 +45,7 @@ describe.each(["producer_exception", "producer_request_hold"])("a backlog that i
       sent += count;
       const began = performance.now();
       const results = await driver.publish(batch, soon());
-      expect(performance.now() - began).toBeLessThan(3_000);
+      expect(ranFor(began)).toBeLessThan(3_000);
       for (const [n, { ok }] of results.entries()) if (ok) confirmed.add(batch[n]?.id ?? "");
       return outcomes(driver, results);
     };

@@ -1,13 +1,13 @@
 import type { Delivery } from "brokerkit";
 import type { SubscribeRequest, WireDelivery } from "brokerkit/driver";
-import { between, check, defined, eachOnce, equal, rejects } from "../assert.ts";
+import { check, defined, eachOnce, equal, rejects } from "../assert.ts";
 import { all, type Case, hasGroups, leases, redelivers, seeks } from "../case.ts";
 import { type Context, many, publishMany } from "../context.ts";
 import { rawMember, rawPublish, rawRecord } from "../raw.ts";
 import type { Recorded } from "../recording.ts";
 import { Sink } from "../sink.ts";
 import { stage } from "../stage.ts";
-import { gate, now, pass, until, within } from "../wait.ts";
+import { gate, now, pass, took, until, within } from "../wait.ts";
 
 /** Ids that were settled on the wire, once for each time. */
 export const settledOnWire = (wire: Recorded, topic: string): readonly (string | undefined)[] =>
@@ -180,10 +180,9 @@ export const ack: readonly Case[] = [
       const taken = now();
       const two = await rawMember((await t.driver()).driver, name, "g");
       await two.takes(2, t.patience);
-      const waited = now() - taken;
-      t.measure("redeliveryAfterLeaseMs", Math.round(waited));
+      t.measure("redeliveryAfterLeaseMs", Math.round(now() - taken));
       // One round trip of receiving lies between the lease's begin on the backend and ours.
-      between(waited, t.capabilities.lease.ms - 500, 4 * t.capabilities.lease.ms + 2_000, "time until another member got it");
+      took(taken, t.capabilities.lease.ms - 500, 4 * t.capabilities.lease.ms + 2_000, "time until another member got it");
       eachOnce(
         two.got.map((delivery) => String(delivery.id)),
         ["a", "b"],

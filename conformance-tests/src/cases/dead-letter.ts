@@ -6,7 +6,7 @@ import { type Context, many, publishMany } from "../context.ts";
 import { rawPublish, rawRecord } from "../raw.ts";
 import { Sink, type SinkHandler } from "../sink.ts";
 import { type Stage, type StageOptions, stage } from "../stage.ts";
-import { now, pass, until, within } from "../wait.ts";
+import { now, pass, took, until, within } from "../wait.ts";
 
 const quick: Retry = { attempts: 1, backoffMs: { initial: 10, factor: 1, max: 10 }, jitter: "none" };
 const isBad = (payload: unknown): boolean => String(payload).startsWith("bad");
@@ -480,7 +480,7 @@ export const deadLetter: readonly Case[] = [
       healed = true;
       const began = now();
       equal((await dead.redrive({ perSecond: 20 })).moved, 15, "moved");
-      between(now() - began, 550, 6_000, "time for 15 at 20 a second");
+      took(began, 550, 6_000, "time for 15 at 20 a second");
       await sink.reaches(30, t.patience);
     },
   },

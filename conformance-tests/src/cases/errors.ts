@@ -2,12 +2,12 @@ import { unsubscribe as offChannel, subscribe as onChannel } from "node:diagnost
 import { createServer } from "node:net";
 import { inspect } from "node:util";
 import { type Broker, connect } from "brokerkit";
-import { between, check, defined, equal, isError, outcome, refuses } from "../assert.ts";
+import { check, defined, equal, isError, outcome, refuses } from "../assert.ts";
 import type { Case } from "../case.ts";
 import type { Context } from "../context.ts";
 import type { AdapterHarness, Provocation, ProvocationId } from "../harness.ts";
 import { Sink } from "../sink.ts";
-import { now, within } from "../wait.ts";
+import { now, took, within } from "../wait.ts";
 
 /** A loopback port on which nothing listens. */
 async function closedPort(): Promise<number> {
@@ -65,7 +65,7 @@ async function provoked(t: Context, provocation: Provocation): Promise<void> {
   };
   const began = now();
   const verdict = await within(outcome(steps[provocation.at]()), 20_000, `${provocation.at}, with ${provocation.id}`);
-  between(now() - began, 0, 15_000, "time until the error");
+  took(began, 0, 15_000, "time until the error");
   check(!verdict.ok, `${provocation.at} with ${provocation.id} rejects`);
   const error = isError(verdict.error, [provocation.code], provocation.id);
   equal(error.retryable, provocation.retryable, "retryable");
@@ -117,7 +117,7 @@ export const errors: readonly Case[] = [
         20_000,
         "connect where nothing listens",
       );
-      between(now() - began, 0, 15_000, "time until the error");
+      took(began, 0, 15_000, "time until the error");
       equal(error.retryable, true, "retryable");
       const late = await within(
         refuses(() => broker.topic(t.topic()).publish("x", { timeoutMs: 500 }), ["UNAVAILABLE", "TIMEOUT"], "publish"),

@@ -149,7 +149,7 @@ export const flow: readonly Case[] = [
     requires: redelivers,
     needs: ["url"],
     weight: "heavy",
-    limitMs: 90_000,
+    limitMs: 150_000,
     async run(t) {
       // Large ones: it is the bytes that count, and some servers take a millisecond for each message.
       const messages = 5_000;

@@ -1,11 +1,11 @@
 import type { SettleResult, WireDelivery } from "brokerkit/driver";
-import { between, check, defined, eachOnce, equal, refuses, rejects } from "../assert.ts";
+import { check, defined, eachOnce, equal, refuses, rejects } from "../assert.ts";
 import { all, type Case, type Claim, hasKeys, leases, redelivers } from "../case.ts";
 import { type Context, many, publishMany } from "../context.ts";
 import { rawMember, rawPublish, rawRecord } from "../raw.ts";
 import { Sink } from "../sink.ts";
 import { stage } from "../stage.ts";
-import { gate, now, pass, until } from "../wait.ts";
+import { gate, now, pass, took, until } from "../wait.ts";
 
 /** Longer than any lease: what has none must hold as long. */
 const long = (t: Context): number => 2.3 * (leases(t.capabilities) ? t.capabilities.lease.ms : 500);
@@ -107,7 +107,7 @@ export const lease: readonly Case[] = [
       await sink.reaches(1);
       const { delivery, started } = defined(sink.facts[0], "the handler run");
       await until(() => delivery.signal.aborted, "the signal to abort", t.capabilities.lease.ms + 2_000);
-      between(now() - started, 0, t.capabilities.lease.ms + 1_000, "time until the signal aborted");
+      took(started, 0, t.capabilities.lease.ms + 1_000, "time until the signal aborted");
       await rejects(delivery.ack(), "LOST_OWNERSHIP", "ack after the lease's end");
       hold.open();
       await pass(50);
@@ -234,7 +234,7 @@ export const lease: readonly Case[] = [
       const began = defined(sink.facts[0], "the first run").started;
       await topic.group("g").seek("earliest");
       await sink.reaches(2, t.patience);
-      between(defined(sink.facts[1], "the second run").started - began, 500, 5_000, "time until the key went on, with timeoutMs 600");
+      took(began, 500, 5_000, "time until the key went on, with timeoutMs 600", defined(sink.facts[1], "the second run").started);
       check(
         events.some((event) => event.type === "timeout"),
         "an event says that the handler's time was over",

@@ -43,7 +43,7 @@ export interface RunningProcess extends AsyncDisposable {
   send(line: string): Promise<void>;
   /**
    * The next line of standard output that fits, among those behind the line that the call before this one found.
-   * @throws TimeoutError after `timeoutMs` (default 10,000), Error at once when the process ended without it; both with the output
+   * @throws TimeoutError after `timeoutMs` (default 30,000), Error at once when the process ended without it; both with the output
    */
   line(fits: string | RegExp | ((line: string) => boolean), options?: { readonly timeoutMs?: number | undefined }): Promise<string>;
   /** SIGKILL, and waits for the end. Frozen processes die too. Does nothing to one that has ended. */
@@ -130,7 +130,7 @@ class Child implements RunningProcess {
     fits: string | RegExp | ((line: string) => boolean),
     options: { readonly timeoutMs?: number | undefined } = {},
   ): Promise<string> {
-    const { timeoutMs = 10_000 } = options;
+    const { timeoutMs = 30_000 } = options;
     const test =
       typeof fits === "function"
         ? fits

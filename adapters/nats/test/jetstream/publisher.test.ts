@@ -1,4 +1,4 @@
-import { systemClock } from "@brokerkit/conformance";
+import { ranFor, systemClock } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import type { WireRecord } from "brokerkit/driver";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -107,7 +107,7 @@ describe("refusals", () => {
     const began = performance.now();
     const results = await driver.publish([record("open.a", "1"), record("closed", "2"), record("open.a", "3")], soon());
     expect(outcomes(driver, results)).toEqual(["ok", "FORBIDDEN no", "ok"]);
-    expect(performance.now() - began).toBeLessThan(2_000);
+    expect(ranFor(began)).toBeLessThan(2_000);
   });
 
   test("without the right to listen for replies nothing connects, and the reason is said", async () => {
@@ -156,7 +156,7 @@ describe("a broken link", () => {
     const began = performance.now();
     controller.abort();
     expect(outcomes(driver, await pending)).toEqual(["UNAVAILABLE maybe", "UNAVAILABLE maybe"]);
-    expect(performance.now() - began).toBeLessThan(1_000);
+    expect(ranFor(began)).toBeLessThan(1_000);
     proxy.resume();
     await driver.connect(soon());
     await store(driver, records(topic, "next"));

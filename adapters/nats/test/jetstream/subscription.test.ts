@@ -1,3 +1,4 @@
+import { ranFor } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import type { WireDelivery } from "brokerkit/driver";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -97,7 +98,7 @@ describe("ownership", () => {
       ["3", 2],
       ["4", 2],
     ]);
-    expect(performance.now() - began).toBeLessThan(5_000);
+    expect(ranFor(began)).toBeLessThan(5_000);
   });
 
   test("a nack comes back not before its time, counted, and a long delay outlives the server's numbers", async () => {
@@ -315,7 +316,7 @@ describe("a broken link", () => {
     await driver.connect(soon());
     const began = performance.now();
     expect(ids(await (await read(driver, topic, "g")).take(2))).toEqual(["2", "3"]);
-    expect(performance.now() - began).toBeLessThan(5_000);
+    expect(ranFor(began)).toBeLessThan(5_000);
   });
 
   test("a receive that is aborted over a half-open link ends within a second all the same", async () => {
@@ -329,7 +330,7 @@ describe("a broken link", () => {
     const began = performance.now();
     controller.abort();
     expect(await receiving).toEqual([]);
-    expect(performance.now() - began).toBeLessThan(1_000);
+    expect(ranFor(began)).toBeLessThan(1_000);
   });
 
   test("a server that stands still is noticed within seconds", async () => {
@@ -340,7 +341,7 @@ describe("a broken link", () => {
     defer(() => own.cont());
     const began = performance.now();
     await until(() => downs.length > 0, "the driver to notice", 20_000);
-    expect(performance.now() - began).toBeLessThan(15_000);
+    expect(ranFor(began)).toBeLessThan(15_000);
   });
 });
 
@@ -353,7 +354,7 @@ test("an aborted receive ends within a second with what was assigned meanwhile",
   const began = performance.now();
   controller.abort();
   const got = await receiving;
-  expect(performance.now() - began).toBeLessThan(1_000);
+  expect(ranFor(began)).toBeLessThan(1_000);
   await store(driver, records(topic, "1"));
   expect([...got, ...(await subscription.receive(10, 5_000, soon()))].map(({ id }) => id)).toEqual(["1"]);
 });

@@ -1,4 +1,5 @@
 import { connect, createServer, type Server } from "node:net";
+import { ranFor } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import { beforeAll, describe, expect, test } from "vitest";
 import {
@@ -91,7 +92,7 @@ describe("on a bad network", () => {
     const asked = performance.now();
     const [result] = await producer.send([message("b")], soon());
     expect(result).toMatchObject({ ok: false, sent: "maybe", error: { code: "ConnectionLost" } });
-    expect(performance.now() - asked).toBeLessThan(3_000);
+    expect(ranFor(asked)).toBeLessThan(3_000);
     expect(ends).toHaveLength(1);
     expect(consumerEnds).toHaveLength(1);
     expect(await consumer.ack(taken.map(({ id }) => id))).toEqual(["lost"]);
@@ -160,7 +161,7 @@ describe("when the broker moves things", () => {
     await new Promise(setImmediate);
     await admin(broker, (rest) => rest.unload(topic, soon()));
     expect(await acking).toMatchObject([{ error: { code: "Detached" } }]);
-    expect(performance.now() - began).toBeLessThan(5_000);
+    expect(ranFor(began)).toBeLessThan(5_000);
     expect(ends).toHaveLength(1);
     expect(await consumer.ack([b])).toEqual(["lost"]);
   });

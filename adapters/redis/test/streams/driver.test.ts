@@ -1,5 +1,5 @@
 import { fileURLToPath } from "node:url";
-import { systemClock as clock } from "@brokerkit/conformance";
+import { systemClock as clock, ranFor } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import { type FaultProxy, startProcess, startProxy } from "@brokerkit/conformance/faults";
 import type { Driver, PublishResult } from "brokerkit/driver";
@@ -62,7 +62,7 @@ describe("what the server can do", () => {
     const began = performance.now();
     controller.abort();
     expect(await receiving).toEqual([]);
-    expect(performance.now() - began).toBeLessThan(1_000);
+    expect(ranFor(began)).toBeLessThan(1_000);
   });
 });
 
@@ -140,7 +140,7 @@ describe("being let in", () => {
     expect(await refusal(proxy, { connectTimeoutMs: 500 })).toEqual({ code: "UNAVAILABLE", retryable: true });
     proxy.refuse();
     expect(await refusal(proxy, {})).toEqual({ code: "UNAVAILABLE", retryable: true });
-    expect(performance.now() - began).toBeLessThan(3_000);
+    expect(ranFor(began)).toBeLessThan(3_000);
     expect(await refusal({ host: "no-such-host.invalid", port: 6_379 }, {})).toEqual({ code: "UNAVAILABLE", retryable: true });
   });
 
@@ -192,7 +192,7 @@ describe("publishing in doubt", () => {
     const began = performance.now();
     setImmediate(() => setImmediate(() => controller.abort()));
     expect(outcome(driver, await publishing)).toBe("UNAVAILABLE maybe");
-    expect(performance.now() - began).toBeLessThan(1_000);
+    expect(ranFor(began)).toBeLessThan(1_000);
     expect(downs).toHaveLength(1);
     expect(outcome(driver, await driver.publish(records(topic, "down"), soon()))).toBe("UNAVAILABLE no");
     await frozen.cont();
@@ -327,7 +327,7 @@ describe("links that break under readers", () => {
     expect(downs.length).toBeGreaterThan(0);
     const began = performance.now();
     await driver.close();
-    expect(performance.now() - began).toBeLessThan(3_000);
+    expect(ranFor(began)).toBeLessThan(3_000);
     await frozen.cont();
     await subscription.close();
   });

@@ -1,3 +1,4 @@
+import { ranFor } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import { startProxy } from "@brokerkit/conformance/faults";
 import type { Driver, WireDelivery } from "brokerkit/driver";
@@ -80,7 +81,7 @@ describe("a new owner", () => {
     const began = performance.now();
     const owner = await own(await driverOn(), topic);
     const got = await owner.take(10_100);
-    expect(performance.now() - began).toBeLessThan(10_000);
+    expect(ranFor(began)).toBeLessThan(10_000);
     expect(ids(got)).toEqual(names(0, 10_100));
     expect(got[0]?.deliveries).toBe(2);
     expect(new Set(await zombie.subscription.ack(held))).toEqual(new Set(["lost"]));
@@ -148,7 +149,7 @@ describe("a former owner", () => {
     const began = performance.now();
     const owner = await own(await driverOn(), topic);
     expect(await waiting).toEqual({ code: "UNAVAILABLE", retryable: true });
-    expect(performance.now() - began).toBeLessThan(2_000);
+    expect(ranFor(began)).toBeLessThan(2_000);
     expect(zombie.lost.map(({ id }) => id).sort()).toEqual(["0", "retry"]);
     // Before the new owner has it, and when it has it.
     expect(await zombie.subscription.ack([one])).toEqual(["lost"]);
@@ -269,7 +270,7 @@ describe("an owner", () => {
     await other.admin.seek(topic, "g", { kind: "earliest" }, soon());
     expect(ids(await waiting)).toEqual(["1", "2"]);
     // A wait that nobody ends lasts 5 s.
-    expect(performance.now() - began).toBeLessThan(3_000);
+    expect(ranFor(began)).toBeLessThan(3_000);
     expect(lost).toHaveLength(2);
     expect(await subscription.ack(held)).toEqual(["lost", "lost"]);
   });
@@ -372,7 +373,7 @@ describe("many owners of one driver", () => {
     await frozen.stop();
     const began = performance.now();
     await Promise.all(readers.map(({ subscription }) => subscription.close()));
-    expect(performance.now() - began).toBeLessThan(5_000);
+    expect(ranFor(began)).toBeLessThan(5_000);
     await Promise.all(waits);
     await frozen.cont();
     await reconnected(driver);

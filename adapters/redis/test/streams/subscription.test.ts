@@ -1,3 +1,4 @@
+import { ranFor } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import type { PublishResult, WireDelivery } from "brokerkit/driver";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -166,7 +167,7 @@ describe("giving back", () => {
     await one.subscription.nack?.(handBack(got, 100));
     expect(ids(await waiting)).toEqual(["1"]);
     expect(performance.now() - began).toBeGreaterThanOrEqual(99);
-    expect(performance.now() - began).toBeLessThan(2_000);
+    expect(ranFor(began)).toBeLessThan(2_000);
   });
 
   test("closing hands back at once and in order what was not settled, and leaves no consumer behind", async () => {
@@ -442,7 +443,7 @@ describe("waiting", () => {
       const began = performance.now();
       controller.abort();
       const got = await receiving;
-      expect(performance.now() - began).toBeLessThan(1_000);
+      expect(ranFor(began)).toBeLessThan(1_000);
       await storing;
       const rest = got.length === 1 ? [] : await subscription.receive(10, 5_000, soon());
       expect(ids([...got, ...rest])).toEqual([`m-${n}`]);

@@ -1,3 +1,4 @@
+import { ranFor } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import type { WireDelivery } from "brokerkit/driver";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -40,7 +41,7 @@ describe("an exclusive reader", () => {
     const began = performance.now();
     const again = ["1×2", "3×2", "4×2", "6×2", "7×2", "9×2"];
     expect(seen(await next.take(9))).toEqual([...again, "10×1", "11×1", "12×1"]);
-    expect(performance.now() - began).toBeLessThan(5_000);
+    expect(ranFor(began)).toBeLessThan(5_000);
   });
 
   test("has what was given back with a delay in its place, and the inbox too", async () => {
@@ -69,7 +70,7 @@ describe("an exclusive reader", () => {
     const next = await owner();
     const began = performance.now();
     expect(ids(await next.take(5_001))).toEqual([...ids(got.filter((_, n) => n % 2 === 0)), "new"]);
-    expect(performance.now() - began).toBeLessThan(10_000);
+    expect(ranFor(began)).toBeLessThan(10_000);
   });
 
   test("hands out nothing behind what somebody else got meanwhile", async () => {
@@ -150,7 +151,7 @@ describe("an exclusive reader", () => {
     const next = await owner();
     const began = performance.now();
     expect(seen(await next.take(3))).toEqual(["899×2", "900×2", "new×1"]);
-    expect(performance.now() - began).toBeLessThan(5_000);
+    expect(ranFor(began)).toBeLessThan(5_000);
   });
 
   test("follows a group that is moved", async () => {
@@ -195,7 +196,7 @@ describe("closing", () => {
       await driver.ping(soon());
       const began = performance.now();
       await subscription.close();
-      expect(performance.now() - began).toBeLessThan(150);
+      expect(ranFor(began)).toBeLessThan(150);
       expect(await receiving.catch((error: unknown) => driver.classify(error).code)).toSatisfy(
         (end: unknown) => end === "CLOSED" || Array.isArray(end),
       );
