@@ -106,6 +106,8 @@ const COMMON: Readonly<Record<string, string>> = {
   defaultRetentionTimeInMinutes: "10080",
   // What is confirmed outlives a power cut as well.
   journalSyncData: "true",
+  // There is one bookie: a slow one is better than none.
+  bookkeeperClientHealthCheckEnabled: "false",
   // For the plain client, which is the Java client behind a WebSocket.
   webSocketNumIoThreads: "1",
   webSocketServiceEnabled: "true",

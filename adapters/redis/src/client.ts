@@ -87,11 +87,12 @@ export class Link {
       // By default each command gets a timer of its own.
       commandOptions: { timeout: 0 },
     }) as unknown as Client;
-    let link: Link | undefined;
+    /** The link, once its owner has it: until then a loss is the failure to open it. */
+    let owned: Link | undefined;
     let failure: Error | undefined;
     const lost = (error: Error): void => {
       failure ??= error;
-      if (link !== undefined) link.#lost(error);
+      if (owned !== undefined) owned.#lost(error);
     };
     client.on("error", lost);
     client.on("end", () => lost(unavailable(`The connection to ${host}:${port} was closed.`)));
@@ -102,7 +103,7 @@ export class Link {
       const name = `brokerkit:${randomBytes(9).toString("base64url")}`;
       await within(gaveUp, opening);
       const hello = pairs((await within(gaveUp, client.sendCommand(["HELLO"], options))) as Reply);
-      link = new Link(client, options, name, hello, where);
+      const link = new Link(client, options, name, hello, where);
       // Only there so that a successor can end what this connection may have left behind; servers that forbid it do without.
       await within(
         gaveUp,
@@ -112,6 +113,7 @@ export class Link {
       if (link.mode === "cluster")
         throw driverError("UNSUPPORTED", `${host}:${port} is a Redis Cluster, which is not supported: use one server.`);
       link.#watch();
+      owned = link;
       return link;
     } catch (error) {
       const reason = failure ?? error;

@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import { systemClock as clock, ranFor } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
@@ -5,7 +7,7 @@ import { type FaultProxy, startProcess, startProxy } from "@brokerkit/conformanc
 import type { Driver, PublishResult } from "brokerkit/driver";
 import { beforeAll, describe, expect, test } from "vitest";
 import { type RedisOptions, redis } from "../../src/index.ts";
-import { defer, fresh, ids, open, plain, read, record, records, soon, startServer, store, until } from "../stage.ts";
+import { connecting, defer, fresh, ids, open, plain, read, record, records, soon, startServer, store, until } from "../stage.ts";
 
 let server: RunningBroker;
 beforeAll(async () => {
@@ -34,6 +36,27 @@ const stored = async (topic: string): Promise<string[]> => {
   const entries = (await (await plain(server)).call("XRANGE", topic, "-", "+")) as [string, string[]][];
   return entries.map(([, fields]) => (fields[1] ?? "").split(" ").slice(2).join(" "));
 };
+
+test.each(["breaks", "falls silent"])(
+  "a link that %s while it is being opened is a connect that failed, and may be tried again",
+  async (how) => {
+    const relay = createServer((client) => {
+      const upstream = connect(server.port, server.host);
+      for (const socket of [client, upstream]) socket.on("error", () => {});
+      client.on("data", (bytes) => {
+        if (!bytes.includes("SETNAME")) upstream.write(bytes);
+        else if (how === "breaks") client.resetAndDestroy();
+      });
+      client.on("close", () => upstream.destroy());
+      upstream.pipe(client);
+    });
+    defer(async () => void relay.close());
+    await once(relay.listen(0, "127.0.0.1"), "listening");
+    const { port } = relay.address() as AddressInfo;
+    const at = { host: "127.0.0.1", port };
+    expect(await connecting(adapter(at, { connectTimeoutMs: 1_000 }))).toMatchObject({ code: "UNAVAILABLE", retryable: true });
+  },
+);
 
 describe("what the server can do", () => {
   test("is fsync with appendfsync always, memory with anything less, and not durable with nothing kept", async () => {
