@@ -31,7 +31,7 @@ export interface AdapterHarness {
   /** As `Adapter.name` says it. */
   readonly name: string;
   /**
-   * The URL of a site, with the options that tests run under: a lease of 4 s where the backend has one (short for what waits until it
+   * The URL of a site, with the options that tests run under: a lease of some seconds where the backend has one (short for what waits until it
    * runs out, longer than a busy machine lets a process stand still), full durability.
    * Worker processes connect by it through `brokerkit`'s own search for adapters. `undefined`: no second process can share a site.
    */
