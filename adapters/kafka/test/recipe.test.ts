@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect } from "node:tls";
 import { makeCertificates, startBroker } from "@brokerkit/conformance/brokers";
+import { until } from "@brokerkit/conformance/faults";
 import { Kafka, type KafkaConfig, logLevel } from "kafkajs";
 import { expect, onTestFinished, test } from "vitest";
 import { recipe } from "../recipe.ts";
@@ -19,12 +20,13 @@ function plain({ port }: { readonly port: number }, more: Partial<KafkaConfig> =
   return new Kafka({ brokers: [`127.0.0.1:${port}`], logLevel: logLevel.NOTHING, retry: { retries: 2 }, ...more });
 }
 
-/** What the log holds, asked by an admin of the plain client. */
+/** What the log holds, asked by an admin of the plain client; of a topic that was just created not every server knows who leads it. */
 async function ends(kafka: Kafka, topic: string): Promise<readonly string[]> {
   const admin = kafka.admin();
   await admin.connect();
   try {
-    return (await admin.fetchTopicOffsets(topic)).map(({ high }) => high);
+    const look = async (): Promise<readonly string[]> => (await admin.fetchTopicOffsets(topic)).map(({ high }) => high);
+    return await until(look, { timeoutMs: 30_000, what: `the leaders of "${topic}"` });
   } finally {
     await admin.disconnect();
   }

@@ -60,9 +60,10 @@ async function provoked(t: Context, provocation: Provocation): Promise<void> {
   const name = t.topic();
   const steps: Readonly<Record<Provocation["at"], () => Promise<unknown>>> = {
     connect: () => lazy.broker.connect(),
-    publish: () => lazy.broker.topic(name).publish("x".repeat(10_000), { timeoutMs: 4_000 }),
+    publish: () => lazy.broker.topic(name).publish("x".repeat(10_000), { timeoutMs: 8_000 }),
     subscribe: () => new Sink().join(lazy.broker.topic(name), t.way()),
   };
+  if (provocation.at !== "connect") await lazy.broker.connect();
   const began = now();
   const verdict = await within(outcome(steps[provocation.at]()), 20_000, `${provocation.at}, with ${provocation.id}`);
   took(began, 0, 15_000, "time until the error");

@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { type RedisOptions, redis } from "../../src/index.ts";
 import { fresh, ids, open, plain, read, record, records, soon, startServer, store, until } from "../stage.ts";
 
-const LEASE_MS = 1_000;
+const LEASE_MS = 2_500;
 let server: RunningBroker;
 beforeAll(async () => {
   server = await startServer();
