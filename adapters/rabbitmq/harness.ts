@@ -17,7 +17,7 @@ import { type RabbitMqOptions, rabbitmq } from "./src/index.ts";
 
 const MIB = 1_048_576;
 /** Silent links are given up soon, and a log is small enough to be filled. */
-const USUAL = { heartbeatMs: 1_000, logMaxBytes: 20 * MIB } as const;
+const USUAL = { heartbeatMs: 2_000, logMaxBytes: 20 * MIB } as const;
 
 type At = Pick<Site, "host" | "port">;
 
