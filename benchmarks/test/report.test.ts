@@ -11,6 +11,8 @@ import { judged } from "../src/report/targets.ts";
 import { interleaved } from "../src/run/interleave.ts";
 import { coresOf } from "../src/run/pinning.ts";
 
+const SLOW = { size: 4_096, batch: 100, concurrency: 64 };
+
 function column(name: string, rates: readonly number[]): ColumnResult {
   const rounds = rates.map((rate) => {
     const measure = { count: rate, ms: 1_000, cpuMs: 1 };
@@ -40,24 +42,26 @@ test("a median stands between its least and its most", () => {
 
 test("a ratio is taken within each round", () => {
   const target = { what: "ratio", of: "a", over: "b", phase: "publish", figure: "perSecond", atLeast: 2 } as const;
-  const [seen] = judged(run(column("a", [300, 100, 200]), column("b", [100, 50, 50])), [target], 1);
+  const [seen] = judged(run(column("a", [300, 100, 200]), column("b", [100, 50, 50])), [target], SLOW);
   expect(seen).toMatchObject({ seen: { median: 3, min: 2, max: 4 }, met: true, bound: "≥ 2" });
-  const [missed] = judged(run(column("a", [100]), column("b", [100])), [target], 1);
+  const [missed] = judged(run(column("a", [100]), column("b", [100])), [target], SLOW);
   expect(missed?.met).toBe(false);
 });
 
 test("a target about a column that did not run is not judged", () => {
   const target = { what: "ratio", of: "a", over: "b", phase: "publish", figure: "perSecond", atLeast: 2 } as const;
-  expect(judged(run(column("a", [1])), [target], 1)).toEqual([]);
+  expect(judged(run(column("a", [1])), [target], SLOW)).toEqual([]);
 });
 
-test("memory that grows beyond what is fetched ahead misses its target", () => {
-  const grown = (bytes: number): ColumnResult => ({
-    ...column("default", [1_000]),
+test("memory that grows beyond what is given to handlers and fetched ahead misses its target", () => {
+  const grown = (bytes: number, name = "default"): ColumnResult => ({
+    ...column(name, [1_000]),
     slow: { published: 1, handled: 1, baseline: 0, peak: bytes },
   });
-  expect(judged(run(grown(2 ** 20)), [], 4_096)[0]?.met).toBe(true);
-  expect(judged(run(grown(100 * 2 ** 20)), [], 4_096)[0]?.met).toBe(false);
+  expect(judged(run(grown(2 ** 20)), [], SLOW)[0]?.met).toBe(true);
+  expect(judged(run(grown(50 * 2 ** 20)), [], SLOW)[0]?.met).toBe(false);
+  expect(judged(run(grown(50 * 2 ** 20, "batch")), [], SLOW)[0]).toMatchObject({ met: true, bound: "≤ 64" });
+  expect(judged(run(grown(65 * 2 ** 20, "batch")), [], SLOW)[0]?.met).toBe(false);
 });
 
 test("columns take turns, A B B A", () => {

@@ -43,8 +43,8 @@ export function print(result: Result): string {
       `${site.name}: ${site.durability}`,
       `workload ${what.name}: ${what.size} B, ${what.keys} keys, ${what.inFlight} in flight, concurrency ${what.concurrency}; load ${Math.min(...load)}–${Math.max(...load)}; median (min–max) of ${load.length} rounds`,
     );
-    const slowSize = workload("slow").size;
-    for (const rows of [throughputRows(run), delayRows(run), costRows(run), targetRows(judged(run, targets, slowSize))]) {
+    const slow = workload("slow");
+    for (const rows of [throughputRows(run), delayRows(run), costRows(run), targetRows(judged(run, targets, slow))]) {
       if (rows.length > 0) parts.push("", aligned(rows));
     }
   }

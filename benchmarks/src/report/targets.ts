@@ -1,3 +1,4 @@
+import type { Workload } from "../measure/workload.ts";
 import type { ColumnResult, Run } from "./result.ts";
 import { type Figure, type Phase, paired, type Summary, series, summaryOf } from "./statistics.ts";
 
@@ -27,6 +28,13 @@ const MIB = 2 ** 20;
 const SLACK_BYTES = 32 * MIB;
 /** How much work core keeps ahead of its handlers, at the rate that they showed. */
 const PREFETCH_MS = 500;
+/** And no more of it than this. */
+const MOST_AHEAD_BYTES = 32 * MIB;
+/** The column whose handlers are given batches. */
+const BATCH = "batch";
+
+/** What the slow run says of itself. */
+export type SlowLoad = Pick<Workload, "size" | "batch" | "concurrency">;
 
 function judge(run: Run, target: Target): Judged | undefined {
   const find = (name: string | undefined): ColumnResult | undefined => run.columns.find((column) => column.name === name);
@@ -48,19 +56,20 @@ function judge(run: Run, target: Target): Judged | undefined {
   return { what, bound, seen, met: seen.median >= atLeast && seen.median <= atMost };
 }
 
-/** How far memory may grow with a consumer that is far too slow: what is fetched ahead, and some slack. Bytes. */
-export function slowBound(run: Run, column: ColumnResult, size: number): number {
+/** How far memory may grow with a consumer that is far too slow: what its handlers are given at once, as much ahead, and some slack. Bytes. */
+export function slowBound(column: ColumnResult, { size, batch, concurrency }: SlowLoad): number {
   const rate = summaryOf(series(column, "live", "perSecond"))?.median ?? 0;
-  const ahead = Math.max(2 * run.workload.concurrency, (rate / 100) * (PREFETCH_MS / 1_000));
-  return ahead * size + SLACK_BYTES;
+  const given = concurrency * (column.name === BATCH ? batch : 1);
+  const ahead = Math.max(2 * given, (rate / 100) * (PREFETCH_MS / 1_000));
+  return Math.min(ahead * size, MOST_AHEAD_BYTES) + SLACK_BYTES;
 }
 
-function judgeMemory(run: Run, slowSize: number): Judged[] {
+function judgeMemory(run: Run, slow: SlowLoad): Judged[] {
   return run.columns
     .filter(({ kind, slow }) => kind === "sdk" && slow !== null)
     .map((column) => {
       const grown = (column.slow?.peak ?? 0) - (column.slow?.baseline ?? 0);
-      const bound = slowBound(run, column, slowSize);
+      const bound = slowBound(column, slow);
       const seen = { median: grown / MIB, min: grown / MIB, max: grown / MIB };
       return {
         what: `memory growth with a consumer 100 × too slow, MiB (${column.title})`,
@@ -72,7 +81,7 @@ function judgeMemory(run: Run, slowSize: number): Judged[] {
 }
 
 /** The targets that this run says something about. */
-export function judged(run: Run, targets: readonly Target[], slowSize: number): Judged[] {
+export function judged(run: Run, targets: readonly Target[], slow: SlowLoad): Judged[] {
   const found = targets.map((target) => judge(run, target)).filter((one) => one !== undefined);
-  return [...found, ...judgeMemory(run, slowSize)];
+  return [...found, ...judgeMemory(run, slow)];
 }
