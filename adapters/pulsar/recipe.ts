@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { request as overHttp } from "node:http";
 import { request as overHttps } from "node:https";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { type BrokerOptions, type BrokerRecipe, type Endpoint, LOG4J, mavenArchive, type Place } from "@brokerkit/conformance/brokers";
 import { until } from "@brokerkit/conformance/faults";
 import { Administrator } from "./administrator.ts";
@@ -83,11 +84,17 @@ function look(at: Endpoint, path: string, signal: AbortSignal, method = "GET"): 
   });
 }
 
-/** A topic can be made in the namespace: the broker answers for it, and knows of a bookie, which may come later than the broker. */
+/** How often a topic has to be made, and the ms between: what a broker knows of its bookie comes, and may go once more, while it starts. */
+const [LOOKS, LOOK_EVERY_MS] = [3, 200];
+
+/** Topics can be made in the namespace: the broker answers for it, and knows of a bookie, which may come later than the broker. */
 async function ready(at: Endpoint, signal: AbortSignal): Promise<void> {
-  const topic = `/admin/v2/persistent/${NAMESPACE}/ready-${randomUUID()}`;
-  await look(at, topic, signal, "PUT");
-  await look(at, topic, signal, "DELETE");
+  for (let n = 1; n <= LOOKS; n++) {
+    const topic = `/admin/v2/persistent/${NAMESPACE}/ready-${randomUUID()}`;
+    await look(at, topic, signal, "PUT");
+    await look(at, topic, signal, "DELETE");
+    if (n < LOOKS) await delay(LOOK_EVERY_MS, undefined, { signal });
+  }
 }
 
 async function version(at: Endpoint, signal: AbortSignal): Promise<string> {

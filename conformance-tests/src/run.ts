@@ -21,7 +21,7 @@ export interface RunOptions {
   readonly seed?: string | undefined;
   /** Sits between core and the adapter, outermost. */
   readonly mutate?: ((adapter: Adapter) => Adapter) | undefined;
-  /** How long cases wait for what should come, on top of leases, before they fail. Default 15,000. */
+  /** How long cases wait for what should come, on top of leases, before they fail. Default 30,000. */
   readonly patienceMs?: number | undefined;
 }
 
@@ -45,7 +45,7 @@ export class Run {
     this.harness = harness;
     this.seed = o.seed ?? Math.random().toString(36).slice(2, 10);
     this.#mutate = o.mutate;
-    this.#patienceMs = o.patienceMs ?? 15_000;
+    this.#patienceMs = o.patienceMs ?? 30_000;
     this.#sites = new Sites(whole);
   }
 

@@ -10,7 +10,7 @@ export interface OwnSite extends Site {
   release(): Promise<void>;
 }
 
-const LOOK_MS = 2_000;
+const LOOK_MS = 5_000;
 
 /** Counts the sites of this process. */
 let count = 0;

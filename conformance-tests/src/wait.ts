@@ -19,7 +19,7 @@ export function took(began: number, low: number, high: number, what: string, end
 }
 
 /** Polls until `condition` holds; fails with `what` (and what it last saw) after `ms`. */
-export async function until(condition: () => boolean | Promise<boolean>, what: string | (() => string), ms = 15_000): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>, what: string | (() => string), ms = 30_000): Promise<void> {
   const began = now();
   while (!(await condition())) {
     if (ranFor(began) > ms) fail(`Waited ${ms} ms in vain: ${typeof what === "string" ? what : what()}`);

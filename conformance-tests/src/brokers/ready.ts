@@ -2,7 +2,7 @@ import { open } from "node:fs/promises";
 import { until } from "../faults/until.ts";
 import type { BrokerRecipe, Endpoint } from "./recipe.ts";
 
-const lookMs = 2_000;
+const lookMs = 5_000;
 const logBytes = 4_000;
 /** A crash may print every thread's stack behind its reason. */
 const crashBytes = 1_000_000;
@@ -32,7 +32,7 @@ export async function lastWords(path: string): Promise<string> {
   return (crash === -1 ? lines.slice(-lastLines) : lines.slice(crash, crash + lastLines)).join("\n");
 }
 
-/** Waits until the broker serves, by its recipe's probe; each look is given 2 s. `signal` ends the wait with its reason. */
+/** Waits until the broker serves, by its recipe's probe; each look is given 5 s. `signal` ends the wait with its reason. */
 export async function untilReady(recipe: BrokerRecipe, endpoint: Endpoint, signal?: AbortSignal): Promise<void> {
   const look = async (): Promise<true> => {
     await recipe.ready(endpoint, AbortSignal.timeout(lookMs));

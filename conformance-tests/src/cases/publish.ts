@@ -349,11 +349,9 @@ export const publish: readonly Case[] = [
         "both reject",
       );
       const [first = 0, second = 0] = times.map(([, at]) => at);
-      check(first - began >= 100, `the first rejected after ${first - began} ms`);
-      check(second - began >= 850, `the second rejected after ${second - began} ms`);
-      check(first < aborted, "the first rejected before the call was aborted, at its own deadline");
-      took(began, 850, 3_000, "time until both rejected");
-      if (records === 2) check(aborted - began >= 850, `the call of both was aborted after ${aborted - began} ms`);
+      took(began, 100, 850, "time until the first rejected", first);
+      took(began, 850, 3_000, "time until the second rejected", second);
+      if (records === 2) took(began, 850, 3_000, "time until the call of both was aborted", aborted);
     },
   },
   {
