@@ -23,6 +23,20 @@ test("acks that come too late make room for more", async () => {
   expect(seen).toEqual(["a.1", "a.2", "a.3", "a.4"]);
 });
 
+test("a driver that answers at once with nothing leaves the application's timers their turn", async () => {
+  const { topic, side } = await setUp();
+  await topic.subscribe({ group: "g" }, () => {});
+  let calls = 0;
+  side().receive = async () => {
+    if (++calls === 100_000) throw driverError("INVALID_ARGUMENT", "asked for ever");
+    return [];
+  };
+  side().deliver(delivery(1));
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  expect(calls).toBeGreaterThan(1);
+  expect(calls).toBeLessThan(100_000);
+});
+
 test("a lost shard makes room for more while its acks are unanswered", async () => {
   const { topic, clock, side, requests } = await setUp();
   const seen: string[] = [];

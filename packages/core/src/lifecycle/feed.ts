@@ -132,6 +132,8 @@ export class Feed {
       const deliveries = await subscription.receive(wanted, Math.min(WAIT_MS, receive.maxWaitMs), this.#stopping.signal);
       if (this.#wiring.group === undefined) this.#remember(deliveries);
       if (deliveries.length > 0) accept(deliveries, deliveries.length >= wanted);
+      // A driver that answers at once with nothing must not leave the application's timers and sockets without a turn.
+      else await new Promise((resolve) => setImmediate(resolve));
     }
   }
 
