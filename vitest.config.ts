@@ -12,11 +12,14 @@ const ROOM_BYTES = 4 * 2 ** 30;
  * Where tests and their servers keep their files: in memory where a memory disk has room. Processes are killed here, never the machine,
  * so nothing is proved by a disk, and one that is slow for a while makes a server late by tens of seconds.
  */
-function workFolder(memory = "/dev/shm"): string {
+function workFolder(): string {
+  const memory = "/dev/shm";
   if (process.env["TMPDIR"] !== undefined || !existsSync(memory)) return tmpdir();
   const { bavail, bsize } = statfsSync(memory);
   return bavail * bsize >= ROOM_BYTES ? memory : tmpdir();
 }
+
+const TMPDIR = workFolder();
 
 /** Every folder that holds a test/ is a project and is named as the folder: a new adapter or package touches nothing here. */
 function folders(): string[] {
@@ -42,7 +45,7 @@ function project(folder: string): TestProjectInlineConfiguration {
     resolve: { conditions: [SOURCE, "node", "import", "default"] },
     ssr: { resolve: { conditions: [SOURCE, "node", "import", "default"], externalConditions: [SOURCE, "node", "import"] } },
     test: {
-      env: { TMPDIR: workFolder() },
+      env: { TMPDIR },
       name: folder.replace(/^(packages|adapters)\//, "").replace("/", ":"),
       root: folder,
       include: ["test/**/*.test.ts"],

@@ -137,17 +137,12 @@ export class DriverStage {
       return subscription.close();
     });
     const { maxRecords, maxWaitMs } = driver.capabilities.receive;
-    const take = async (count: number, ms = 30_000): Promise<WireDelivery[]> => {
-      const taken: WireDelivery[] = [];
-      for (const deadline = now() + ms; taken.length < count && now() < deadline && !over; ) {
-        const wait = Math.max(1, Math.min(maxWaitMs, Math.ceil(deadline - now())));
-        const came = await subscription.receive(Math.min(maxRecords, count - taken.length), wait, soon(wait + 5_000));
-        // One that is closed answers at once, and asking it again and again would leave no time for anything else.
-        if (came.length === 0) await pass(1);
-        taken.push(...came);
-      }
-      if (taken.length < count) throw new Error(`${taken.length} of ${count} deliveries came within ${ms} ms: ${ids(taken).join()}`);
-      return taken;
+    const take = (count: number, ms = 30_000): Promise<WireDelivery[]> => {
+      const receive = (most: number, leftMs: number): Promise<readonly WireDelivery[]> => {
+        const wait = Math.min(maxWaitMs, leftMs);
+        return subscription.receive(Math.min(maxRecords, most), wait, soon(wait + 5_000));
+      };
+      return gather(count, ms, receive, ids, () => over);
     };
     return { subscription, lost, losses, states, take };
   };
@@ -169,6 +164,25 @@ export class DriverStage {
     };
     return { cursor, losses, all };
   };
+}
+
+/** Receives until `count` came, and rejects when `ms` or the reader is over before that. `names` are what the error says that came. */
+export async function gather<T>(
+  count: number,
+  ms: number,
+  receive: (most: number, leftMs: number) => Promise<readonly T[]>,
+  names: (taken: readonly T[]) => readonly unknown[],
+  over: () => boolean = () => false,
+): Promise<T[]> {
+  const taken: T[] = [];
+  for (const deadline = now() + ms; taken.length < count && now() < deadline && !over(); ) {
+    const came = await receive(count - taken.length, Math.max(1, Math.ceil(deadline - now())));
+    // One that is closed answers at once, and asking it again and again would leave no time for anything else.
+    if (came.length === 0) await pass(1);
+    taken.push(...came);
+  }
+  if (taken.length < count) throw new Error(`${taken.length} of ${count} came within ${ms} ms: ${names(taken).join()}`);
+  return taken;
 }
 
 /** A signal that aborts after `ms`. */

@@ -29,6 +29,11 @@ export function ranFor(began: number, ended: number = performance.now()): number
   const both = (from: number, to: number): number => Math.max(0, Math.min(to, ended) - Math.max(from, began));
   const t = performance.now();
   let still = t - last > GAP_MS ? both(last + BEAT_MS, t) : 0;
-  for (const { from, to } of known) still += both(from, to);
+  // The newest first: who polls asks about the last seconds.
+  for (let n = known.length - 1; n >= 0; n--) {
+    const { from, to } = known[n] as Stillness;
+    if (to <= began) break;
+    still += both(from, to);
+  }
   return ended - began - still;
 }

@@ -1,4 +1,4 @@
-import { setImmediate as turn } from "node:timers/promises";
+import { gather } from "@brokerkit/conformance/driver-stage";
 import type { SubscribeRequest, Subscription, WireDelivery, WireStart } from "brokerkit/driver";
 import { Kafka, logLevel } from "kafkajs";
 import { onTestFinished } from "vitest";
@@ -62,17 +62,8 @@ export interface Reader {
 }
 
 /** Receives until `count` deliveries came; fails when they don't. */
-export async function take(from: Pick<Subscription, "receive">, count: number, ms = 20_000): Promise<WireDelivery[]> {
-  const taken: WireDelivery[] = [];
-  const deadline = performance.now() + ms;
-  while (taken.length < count && performance.now() < deadline) {
-    const came = await from.receive(count - taken.length, Math.max(1, deadline - performance.now()), soon(ms));
-    // One that is closed answers at once, and asking it again and again would leave no time for anything else.
-    if (came.length === 0) await turn();
-    taken.push(...came);
-  }
-  if (taken.length < count) throw new Error(`${taken.length} of ${count} deliveries came within ${ms} ms: ${ids(taken).join()}`);
-  return taken;
+export function take(from: Pick<Subscription, "receive">, count: number, ms = 20_000): Promise<WireDelivery[]> {
+  return gather(count, ms, (most, leftMs) => from.receive(most, leftMs, soon(ms)), ids);
 }
 
 interface Reading {

@@ -64,12 +64,12 @@ export function slowBound(column: ColumnResult, { size, batch, concurrency }: Sl
   return Math.min(ahead * size, MOST_AHEAD_BYTES) + SLACK_BYTES;
 }
 
-function judgeMemory(run: Run, slow: SlowLoad): Judged[] {
+function judgeMemory(run: Run, load: SlowLoad): Judged[] {
   return run.columns
     .filter(({ kind, slow }) => kind === "sdk" && slow !== null)
     .map((column) => {
       const grown = (column.slow?.peak ?? 0) - (column.slow?.baseline ?? 0);
-      const bound = slowBound(column, slow);
+      const bound = slowBound(column, load);
       const seen = { median: grown / MIB, min: grown / MIB, max: grown / MIB };
       return {
         what: `memory growth with a consumer 100 × too slow, MiB (${column.title})`,
@@ -81,7 +81,7 @@ function judgeMemory(run: Run, slow: SlowLoad): Judged[] {
 }
 
 /** The targets that this run says something about. */
-export function judged(run: Run, targets: readonly Target[], slow: SlowLoad): Judged[] {
+export function judged(run: Run, targets: readonly Target[], load: SlowLoad): Judged[] {
   const found = targets.map((target) => judge(run, target)).filter((one) => one !== undefined);
-  return [...found, ...judgeMemory(run, slow)];
+  return [...found, ...judgeMemory(run, load)];
 }

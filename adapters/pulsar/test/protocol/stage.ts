@@ -1,5 +1,5 @@
-import { setImmediate as turn } from "node:timers/promises";
 import { type BrokerOptions, type RunningBroker, startBroker } from "@brokerkit/conformance/brokers";
+import { gather } from "@brokerkit/conformance/driver-stage";
 import { type FaultProxy, startProxy, until } from "@brokerkit/conformance/faults";
 import { afterAll, afterEach } from "vitest";
 import { administrator, recipe } from "../../recipe.ts";
@@ -116,18 +116,7 @@ export async function consume(transport: PulsarTransport, topic: string, more: P
     consumer,
     ends,
     turns,
-    async take(count, ms = 15_000) {
-      const taken: IncomingMessage[] = [];
-      const signal = soon(ms);
-      while (taken.length < count && !signal.aborted) {
-        const came = await consumer.receive(count - taken.length, ms, signal);
-        // One that is closed answers at once, and asking it again and again would leave no time for anything else.
-        if (came.length === 0) await turn();
-        taken.push(...came);
-      }
-      if (taken.length < count) throw new Error(`${taken.length} of ${count} messages came within ${ms} ms: ${texts(taken)}`);
-      return taken;
-    },
+    take: (count, ms = 15_000) => gather(count, ms, (most, leftMs) => consumer.receive(most, leftMs, soon(ms)), texts),
   };
 }
 
