@@ -268,10 +268,11 @@ export class DeliverLine {
     const active = this.#ownership.size - this.#ownership.recorded - (size - available) - held;
     // What is handled and waits behind a gap is bounded by its shard's hold.
     const owned = this.#ownership.size - (topic.capabilities.hold.scope === "shard" ? this.#ownership.recorded : 0);
+    const idle = this.#backlog.dry && this.#handling.size < this.#concurrency;
     // A stream's user may hold what it likes unsettled; what nobody has asked for is what counts.
     const wanted = manual
       ? this.#window.ahead(this.#demand * (batch?.max ?? 1), size)
-      : this.#window.room(active, owned, this.#ownership.bytes);
+      : this.#window.room(active, owned, this.#ownership.bytes, idle);
     return this.#paused || this.#closing ? 0 : Math.min(wanted, topic.capabilities.receive.maxRecords);
   }
 
@@ -284,8 +285,7 @@ export class DeliverLine {
       const entry = new Entry(wire, idOf(wire, topic.wire), lane, now);
       if (this.#ownership.add(entry) && this.#taking) this.#backlog.add(entry);
     }
-    if (!idle) this.#window.settle();
-    else if (full) this.#window.starved();
+    this.#window.arrived(idle, full);
     this.#ownership.watch();
     this.#pump();
   }

@@ -23,6 +23,33 @@ test("acks that come too late make room for more", async () => {
   expect(seen).toEqual(["a.1", "a.2", "a.3", "a.4"]);
 });
 
+test.each([
+  ["acks take", "grows", { ackMs: 10, handlerMs: 0 }],
+  ["handlers take", "stays small", { ackMs: 0, handlerMs: 10 }],
+] as const)("where %s long, what may be owned %s", async (_, growing, { ackMs, handlerMs }) => {
+  const { topic, clock, side } = await setUp();
+  const after = (ms: number): Promise<void> => new Promise((resolve) => void clock.timer(ms, resolve));
+  await topic.subscribe({ group: "g", concurrency: 2 }, () => (handlerMs > 0 ? after(handlerMs) : undefined));
+  let owned = 0;
+  let most = 0;
+  side().answer = async (deliveries) => {
+    await after(ackMs);
+    owned -= deliveries.length;
+    return deliveries.map(() => "confirmed");
+  };
+  // Never as many as were asked for, though there are more.
+  side().receive = async (max) => {
+    const count = Math.min(max, 3);
+    owned += count;
+    most = Math.max(most, owned);
+    return Array.from({ length: count }, (_one, n) => delivery(n));
+  };
+  side().deliver(delivery(1));
+  for (let ms = 0; ms < 300; ms++) await clock.advance(1);
+  if (growing === "grows") expect(most).toBeGreaterThan(100);
+  else expect(most).toBeLessThan(10);
+});
+
 test("a driver that answers at once with nothing leaves the application's timers their turn", async () => {
   const { topic, side } = await setUp();
   await topic.subscribe({ group: "g" }, () => {});

@@ -7,8 +7,9 @@ const AHEAD = 16;
 const MAX_BYTES = 32 * 2 ** 20;
 
 /**
- * How many deliveries to own at once. Starts at twice the concurrency, doubles whenever handlers ran dry while more was on its way, and
- * never owns more than half a second of measured work: enough to hide the round trip, not enough to starve other members.
+ * How many deliveries to own at once. Starts at twice the concurrency, doubles whenever handlers ran dry while more was on its way or while
+ * what is owned waited for its acks to be answered, and never owns more than half a second of measured work: enough to hide the round
+ * trips, not enough to starve other members.
  */
 export class Window {
   readonly #clock: Clock;
@@ -18,6 +19,8 @@ export class Window {
   #rate = 0;
   #handled = 0;
   #since: number;
+  /** Handlers were idle while nothing more could be asked for. */
+  #pinched = false;
 
   /** `most`: how many the backend lets one reader own. */
   constructor(clock: Clock, concurrency: number, most: number = Number.POSITIVE_INFINITY) {
@@ -33,11 +36,15 @@ export class Window {
     this.#target = Math.max(this.#target, this.#floor);
   }
 
-  /** How many more to ask for, with `active` at work or ready for it, `owned` in all, of `bytes` bytes. 0 until a batch is worthwhile. */
-  room(active: number, owned: number, bytes: number): number {
-    if (bytes >= MAX_BYTES) return 0;
+  /**
+   * How many more to ask for, with `active` at work or ready for it, `owned` in all, of `bytes` bytes. 0 until a batch is worthwhile.
+   * `idle`: handlers have nothing to do.
+   */
+  room(active: number, owned: number, bytes: number, idle: boolean): number {
     const room = this.#target - active;
-    return room * 2 >= this.#target ? Math.min(room, this.#most - owned) : 0;
+    const asked = bytes < MAX_BYTES && room * 2 >= this.#target ? Math.min(room, this.#most - owned) : 0;
+    if (idle && asked <= 0) this.#pinched = true;
+    return asked;
   }
 
   /** Streams: how many more to ask for, with `wanted` asked for by their user and `waiting` here already. */
@@ -49,15 +56,21 @@ export class Window {
     this.#handled += messages;
   }
 
-  /** The reader got a full answer and found its handlers idle. */
-  starved(): void {
+  /** Deliveries came, and found handlers with nothing to do or at work; `full`: as many as were asked for. */
+  arrived(idle: boolean, full: boolean): void {
+    if (!idle) this.#shrink();
+    else if (full || this.#pinched) this.#grow();
+    this.#pinched = false;
+  }
+
+  #grow(): void {
     this.#measure();
     const worth = Math.ceil(this.#rate * HORIZON_MS);
     this.#target = Math.max(this.#floor, Math.min(this.#target * 2, worth, this.#most));
   }
 
-  /** Shrinks to what the measured rate justifies. */
-  settle(): void {
+  /** To what the measured rate justifies. */
+  #shrink(): void {
     this.#measure();
     const worth = Math.max(this.#floor, Math.ceil(this.#rate * HORIZON_MS));
     if (worth < this.#target) this.#target = worth;

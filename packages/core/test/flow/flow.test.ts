@@ -25,14 +25,31 @@ test("the gate is bounded in bytes too, but one item over the bound passes alone
 test("the window starts at twice the concurrency and grows only while handlers run dry", async () => {
   const clock = new VirtualClock();
   const window = new Window(clock, 4);
-  expect(window.room(0, 0, 0)).toBe(8);
-  expect(window.room(8, 8, 0)).toBe(0);
+  expect(window.room(0, 0, 0, false)).toBe(8);
+  expect(window.room(8, 8, 0, false)).toBe(0);
   for (let round = 0; round < 20; round++) {
     window.handled(500);
     await clock.advance(25);
-    window.starved();
+    window.arrived(true, true);
   }
-  expect(window.room(0, 0, 0)).toBe(10_000);
+  expect(window.room(0, 0, 0, false)).toBe(10_000);
+});
+
+test("the window grows by answers that are not full, too, where handlers were idle and nothing more could be asked for", async () => {
+  const clock = new VirtualClock();
+  const window = new Window(clock, 4);
+  const round = async (idle: boolean): Promise<number> => {
+    window.handled(500);
+    await clock.advance(25);
+    expect(window.room(16, 16, 0, idle)).toBe(0);
+    window.arrived(true, false);
+    return window.room(0, 0, 0, false);
+  };
+  expect([await round(false), await round(true), await round(false)]).toEqual([8, 16, 16]);
+  // Half of it is free: more could have been asked for.
+  expect(window.room(8, 8, 0, true)).toBe(8);
+  window.arrived(true, false);
+  expect(window.room(0, 0, 0, false)).toBe(16);
 });
 
 test("the window never owns more than half a second of measured work", async () => {
@@ -41,11 +58,11 @@ test("the window never owns more than half a second of measured work", async () 
   for (let round = 0; round < 20; round++) {
     window.handled(1);
     await clock.advance(100);
-    window.starved();
+    window.arrived(true, true);
   }
-  expect(window.room(0, 0, 0)).toBeLessThanOrEqual(5);
+  expect(window.room(0, 0, 0, false)).toBeLessThanOrEqual(5);
 });
 
 test("nothing more is asked for while the owned bytes are over the bound", () => {
-  expect(new Window(new VirtualClock(), 100).room(1, 1, 33 * 2 ** 20)).toBe(0);
+  expect(new Window(new VirtualClock(), 100).room(1, 1, 33 * 2 ** 20, false)).toBe(0);
 });
