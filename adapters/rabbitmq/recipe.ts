@@ -74,14 +74,15 @@ const withoutDaemon = ({ extraPorts }: Place): string => `-start_epmd false -erl
 
 /**
  * RabbitMQ writes its register of quorum queues, and of the first stream, up to 3 s late, so that a queue younger than that is lost when its
- * server is killed (README.md, Known gaps). Queues of tests are always that young: this server writes the register as it goes along.
+ * server is killed (README.md, Known gaps). Queues of tests are always that young: this server writes the register as it goes along, before
+ * anything else where the machine is busy.
  */
 const WRITE_REGISTER = `Write = fun(Again) ->
     timer:sleep(20),
     [catch dets:sync(Table) || Table <- dets:all()],
     Again(Again)
   end,
-spawn(fun() -> Write(Write) end).
+spawn(fun() -> process_flag(priority, high), Write(Write) end).
 `;
 
 /**

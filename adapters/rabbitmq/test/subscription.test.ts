@@ -204,8 +204,12 @@ describe("a member", () => {
 
   test("whose queue is deleted is told so, once, and that the group is gone", async () => {
     const { driver, topic } = await opened();
-    const { subscription, take, lost } = await read(driver, topic, "g");
     const other = await read(driver, topic, "h");
+    // Channels that nobody consumes on have no prefetch.
+    const consuming = async (): Promise<number> =>
+      (await server.control("-q", "list_channels", "prefetch_count")).match(/^[1-9]/gm)?.length ?? 0;
+    const before = await consuming();
+    const { subscription, take, lost } = await read(driver, topic, "g");
     await store(driver, records(topic, "1"));
     const got = await take(1);
     const waiting = codeOf(driver, subscription.receive(1, 10_000, soon()));
@@ -214,6 +218,7 @@ describe("a member", () => {
     expect(lost).toEqual([got[0]?.shard]);
     expect(await subscription.ack(got)).toEqual(["lost"]);
     expect(ids(await other.take(1))).toEqual(["1"]);
+    await until(async () => (await consuming()) === before, "the end of its channel");
     expect((await read(driver, topic, "g")).subscription.created).toBe(true);
   });
 });

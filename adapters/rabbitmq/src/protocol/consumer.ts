@@ -14,7 +14,7 @@ import { unavailable } from "../errors.ts";
 import { Acks, type Tagged } from "./acks.ts";
 import { Arrivals } from "./arrivals.ts";
 import type { Properties } from "./frames.ts";
-import { bounded, within } from "./link.ts";
+import { bounded, closeQuietly, within } from "./link.ts";
 import { MARK_MS } from "./marks.ts";
 import { decode, deliveriesOf, isMark, MARK, type Message } from "./message.ts";
 import { queueState } from "./topology.ts";
@@ -154,6 +154,8 @@ export class Consumer implements Subscription, Reader {
     const asking = bounded(this.#session.clock, LEAVE_MS, (signal) => queueState(this.#session, this.queue, signal));
     const state = await asking.catch(() => null);
     this.fail(state === undefined ? this.#source.gone() : away);
+    // It lives on, and the server would keep on it all that is unsettled.
+    closeQuietly(this.#channel);
   }
 
   get held(): number {
