@@ -61,6 +61,7 @@ export class Context {
   readonly provoke: Provoke;
   readonly #parts: ContextParts;
   readonly #undo: (() => Promise<void>)[] = [];
+  readonly #owned: OwnSite[] = [];
 
   constructor(parts: ContextParts) {
     this.#parts = parts;
@@ -103,8 +104,15 @@ export class Context {
   /** A private server process of this case's own, to be killed, paused and restarted. */
   async own(): Promise<OwnSite> {
     const site = await this.#parts.own();
+    this.#owned.push(site);
     this.defer(() => site.release());
     return site;
+  }
+
+  /** What the servers of this case's own wrote last; "" where there is none. */
+  async serverLogs(): Promise<string> {
+    const logs = await Promise.all(this.#owned.map(async ({ broker }) => (await broker?.log()) ?? ""));
+    return logs.filter((log) => log !== "").join("\n");
   }
 
   async connect(o: ConnectOptions = {}): Promise<Broker> {

@@ -15,6 +15,8 @@ export interface CaseResult {
   readonly ms: number;
   readonly reason?: string | undefined;
   readonly error?: unknown;
+  /** What a failed case's own servers wrote last. */
+  readonly serverLogs?: string | undefined;
 }
 
 export interface RunOptions {
@@ -57,8 +59,9 @@ export class Run {
       const form = await this.#form(one);
       if ("skip" in form) result = { id: one.id, outcome: form.skip, reason: form.reason, ms: 0 };
       else {
-        await this.#perform(one, form.run);
-        result = { id: one.id, outcome: form.twin ? "twin" : "pass", ms: Math.round(now() - began) };
+        const failure = await this.#perform(one, form.run);
+        const outcome = failure !== undefined ? "fail" : form.twin ? "twin" : "pass";
+        result = { id: one.id, outcome, ms: Math.round(now() - began), ...failure };
       }
     } catch (error) {
       result = { id: one.id, outcome: "fail", ms: Math.round(now() - began), error };
@@ -116,7 +119,8 @@ export class Run {
     return one.needs.map((need) => there[need]).find(([has]) => !has)?.[1] ?? one.lacks?.(this.harness);
   }
 
-  async #perform(one: Case, run: Case["run"]): Promise<void> {
+  /** Resolves to what the case failed with; rejects with what its clean-up did. */
+  async #perform(one: Case, run: Case["run"]): Promise<Pick<CaseResult, "error" | "serverLogs"> | undefined> {
     const context = new Context({
       harness: this.harness,
       site: await this.#sites.usual(),
@@ -132,12 +136,14 @@ export class Run {
     try {
       await within(run(context), one.limitMs ?? LIMIT_MS, `the case ${one.id}`);
     } catch (error) {
+      const serverLogs = await context.serverLogs();
       // The case's own failure is the one to see, whatever its clean-up meets.
       await context.cleanUp().catch(() => {});
       await this.#sites.discard();
-      throw error;
+      return { error, serverLogs };
     }
     await context.cleanUp();
+    return undefined;
   }
 
   #withGap(result: CaseResult): CaseResult {

@@ -83,7 +83,8 @@ function checkGaps(harness: AdapterHarness): void {
 function describeFailure(result: CaseResult, seed: string): Error {
   const states = CASES.find((one) => one.id === result.id)?.states ?? "";
   const why = result.error instanceof Error ? result.error.message : String(result.error);
-  const failure = new Error(`${result.id}: ${why}\n  the case states: ${states}\n  seed ${seed}, after ${result.ms} ms`, {
+  const logs = result.serverLogs ? `\nIts server wrote last:\n${result.serverLogs}` : "";
+  const failure = new Error(`${result.id}: ${why}\n  the case states: ${states}\n  seed ${seed}, after ${result.ms} ms${logs}`, {
     cause: result.error,
   });
   if (result.error instanceof Error && result.error.stack !== undefined) failure.stack = `${failure.message}\n${result.error.stack}`;

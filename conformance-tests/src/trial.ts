@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { type Broker, defineTopic } from "brokerkit";
-import { check } from "./assert.ts";
+import { AssertionFailed, check } from "./assert.ts";
 import {
   type Claims,
   formatVerdict,
@@ -169,7 +169,11 @@ export class Trial {
         },
         () => `everything confirmed to be handled and settled\n${last === undefined ? "" : formatVerdict(last)}`,
         ms,
-      );
+      ).catch(async (error: Error) => {
+        // Whether the backend still has what is missing tells a loss from a delivery that does not come.
+        const backlogs = await Promise.all(this.consumers.map(backlog));
+        throw new AssertionFailed(`${error.message}${backlogs.join("")}`, { cause: error });
+      });
     }
     await Promise.all(this.consumers.map((consumer) => consumer.close()));
     await Promise.all(this.#workers.filter((worker) => worker.process.exit === undefined).map((worker) => worker.stop()));
@@ -177,4 +181,10 @@ export class Trial {
     check(verdict.valid, () => `the checker's verdict:\n${formatVerdict(verdict)}`);
     return verdict;
   }
+}
+
+/** A line about what the backend still has for a group, as far as it says. */
+async function backlog(consumer: Consumer): Promise<string> {
+  const told = await consumer.backlog().catch((error: unknown) => `not known: ${error}`);
+  return told === undefined ? "" : `\nThe backlog of the group "${consumer.group}": ${told}`;
 }

@@ -14,6 +14,7 @@ import { supportTable } from "../src/matrix.ts";
 import { recording } from "../src/recording.ts";
 import { makeReport, writeReport } from "../src/report.ts";
 import { Run } from "../src/run.ts";
+import { redis } from "./brokers-recipe.ts";
 import { adapter, harness } from "./memory-harness.ts";
 
 const passing: Case = { id: "test/passing", states: "passes", run: async () => {} };
@@ -69,6 +70,22 @@ describe("which form of a case runs is decided by the record", () => {
     expect(result.outcome).toBe("fail");
     expect(String(result.error)).toContain("delay.maxMs: expected Infinity, got 0");
   });
+});
+
+test("a case that fails with a server of its own tells what that one wrote last", async () => {
+  const run = new Run({ ...harness, broker: redis }, adapter);
+  onTestFinished(() => run.close());
+  const { outcome, error, serverLogs } = await run.run({
+    ...failing,
+    run: async (t) => {
+      const { broker } = await t.own();
+      await broker?.kill();
+      throw new AssertionFailed("on purpose");
+    },
+  });
+  expect([outcome, String(error)]).toEqual(["fail", "AssertionFailed: on purpose"]);
+  expect(serverLogs).toContain("Ready to accept connections");
+  expect((await runOver().run(failing)).serverLogs).toBe("");
 });
 
 describe("known gaps", () => {

@@ -152,6 +152,14 @@ export class Consumer {
     if (group !== undefined) this.#flushing = this.#flushLoop();
   }
 
+  /** What the backend says of its group's backlog; `undefined`: it reads alone, or the backend says nothing of it. */
+  async backlog(): Promise<string | undefined> {
+    const { topic, group } = this.#o;
+    if (group === undefined || this.#broker.capabilities.lag.count === "none") return undefined;
+    const { messages, kind, inFlight } = await this.#broker.topic(topic).group(group).lag();
+    return `${messages ?? "?"} (${kind}), ${inFlight ?? "?"} of them in flight`;
+  }
+
   async close(): Promise<void> {
     // What it hands back goes to others, behind what they have had.
     if (this.#o.group !== undefined)
