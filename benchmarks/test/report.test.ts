@@ -1,11 +1,13 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { metered } from "../src/measure/meter.ts";
 import type { Workload } from "../src/measure/workload.ts";
 import { DOCS, keptResults } from "../src/report/data.ts";
 import { documentation } from "../src/report/document.ts";
 import { short, spread } from "../src/report/format.ts";
 import type { ColumnResult, Run } from "../src/report/result.ts";
+import { throughputRows } from "../src/report/rows.ts";
 import { summaryOf } from "../src/report/statistics.ts";
 import { judged } from "../src/report/targets.ts";
 import { interleaved } from "../src/run/interleave.ts";
@@ -38,6 +40,21 @@ test("a median stands between its least and its most", () => {
   expect(summaryOf([])).toBeUndefined();
   expect(spread(summaryOf([312_400, 290_000, 330_000]))).toBe("312 k (290 k–330 k)");
   expect([1_234_567, 12_345, 1_234, 12.34, 0.5].map(short)).toEqual(["1.23 M", "12.3 k", "1234", "12.3", "0.50"]);
+});
+
+test("how busy the broker was is told where it was measured", async () => {
+  const spin = async (): Promise<void> => {
+    for (const end = performance.now() + 100; performance.now() < end; );
+  };
+  expect(await metered(1, spin)).toMatchObject({ count: 1, broker: undefined });
+  const { broker = Number.NaN } = await metered(1, spin, 0);
+  expect(broker).toBeGreaterThanOrEqual(0);
+  expect(broker).toBeLessThanOrEqual(1);
+  const plain = column("a", [1_000]);
+  const watched = { ...plain, rounds: [{ ...plain.rounds[0], consume: { count: 1, ms: 1_000, cpuMs: 1, broker: 0.984 } }] };
+  expect(throughputRows(run(plain))[0]).not.toContain("broker %");
+  const [head, , cells] = throughputRows(run(plain, watched as ColumnResult));
+  expect([head?.[6], cells?.[3], cells?.[6]]).toEqual(["broker %", "–", "98"]);
 });
 
 test("a ratio is taken within each round", () => {

@@ -18,7 +18,7 @@ const METHOD = `1. Every round of every column runs in a client process of its o
 7. Every message carries its number. A round in which one is missing, comes twice or leaves its key's order ends the run with an error. A further run of each brokerkit column writes a history that the checker of the conformance suite judges.
 8. Memory growth: a consumer process that is 100 times slower than its producer, which sends 40,000 messages of 4 KiB; resident memory at its highest less that before the first message. The bound is what its 64 handlers are given at once (100 messages each where they take batches) and as much again fetched ahead, 32 MiB at most, and 32 MiB of slack.
 9. Cold start: from the first import to the first confirmed publish in a fresh process, brokerkit as built for the registry; 7 starts.
-10. Client and server are pinned to a core each where the system can; the load of the machine is in the raw data.`;
+10. Client and server are pinned to a core each where the system can; the load of the machine is in the raw data. \`broker %\` is how much of its core the server used meanwhile: near 100 it is the server that limits, and no client on it can be faster; only its CPU per message tells clients apart then.`;
 
 function chartFile(adapter: string, run: Run): string {
   return `data/benchmarks/${adapter}-${run.site.name}-${run.workload.name}.svg`;

@@ -18,6 +18,10 @@ export function medianOf(summary: Summary | undefined): string {
   return summary === undefined ? "–" : short(summary.median);
 }
 
+export function percent(summary: Summary | undefined): string {
+  return summary === undefined ? "–" : summary.median.toFixed(0);
+}
+
 /** Rows as a GitHub table; the first row is the head. */
 export function markdown(rows: readonly (readonly string[])[]): string {
   const [head = [], ...body] = rows;

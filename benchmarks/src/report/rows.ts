@@ -1,6 +1,6 @@
-import { medianOf, short, spread } from "./format.ts";
+import { medianOf, percent, short, spread } from "./format.ts";
 import type { ColumnResult, Run } from "./result.ts";
-import { type Phase, series, summaryOf } from "./statistics.ts";
+import { type Figure, type Phase, series, summaryOf } from "./statistics.ts";
 import type { Judged } from "./targets.ts";
 
 type Rows = readonly (readonly string[])[];
@@ -12,22 +12,21 @@ const PHASES: readonly (readonly [Phase, string])[] = [
   ["live", "end to end"],
 ];
 
-/** Throughput and CPU of each column; load tools behind them. */
+/** Throughput, CPU, and how busy the broker was, of each column; load tools behind them. */
 export function throughputRows({ columns, natives }: Run): Rows {
-  const phases = PHASES.filter(([phase]) => columns.some((column) => series(column, phase, "perSecond").length > 0));
-  const head = ["", ...phases.flatMap(([, words]) => [`${words} msg/s`, "CPU µs"])];
+  const has = (phase: Phase, figure: Figure): boolean => columns.some((column) => series(column, phase, figure).length > 0);
+  const phases = PHASES.filter(([phase]) => has(phase, "perSecond"));
+  const watched = phases.some(([phase]) => has(phase, "broker"));
+  const head = ["", ...phases.flatMap(([, words]) => [`${words} msg/s`, "CPU µs", ...(watched ? ["broker %"] : [])])];
   const rows = columns.map((column) => [
     column.title,
     ...phases.flatMap(([phase]) => [
       spread(summaryOf(series(column, phase, "perSecond"))),
       medianOf(summaryOf(series(column, phase, "cpuMicros"))),
+      ...(watched ? [percent(summaryOf(series(column, phase, "broker")))] : []),
     ]),
   ]);
-  const tools = natives.map(({ title, perSecond }) => [
-    title,
-    spread(summaryOf(perSecond)),
-    ...Array<string>(phases.length * 2 - 1).fill("–"),
-  ]);
+  const tools = natives.map(({ title, perSecond }) => [title, spread(summaryOf(perSecond)), ...Array<string>(head.length - 2).fill("–")]);
   return [head, ...rows, ...tools];
 }
 

@@ -20,15 +20,16 @@ export const perSecond = ({ count, ms }: Measure): number => (count * 1_000) / m
 export const cpuMicros = ({ count, cpuMs }: Measure): number => (cpuMs * 1_000) / count;
 
 export type Phase = "publish" | "consume" | "live" | "idle" | "half" | "cold";
-export type Figure = "perSecond" | "cpuMicros" | "p50" | "p99" | "p999" | "ms";
+export type Figure = "perSecond" | "cpuMicros" | "broker" | "p50" | "p99" | "p999" | "ms";
 
-/** A figure of every round; rates in messages a second, CPU in µs a message, delays in ms. */
+/** A figure of every round; rates in messages a second, CPU in µs a message, the broker's in percent of its core, delays in ms. */
 export function series(column: ColumnResult, phase: Phase, figure: Figure): number[] {
   if (phase === "cold") return [...column.cold];
   if (phase === "idle" || phase === "half") {
     return figure === "p50" || figure === "p99" || figure === "p999" ? column[phase].map((delays) => delays[figure]) : [];
   }
   const measures = column.rounds.map((round) => round[phase]).filter((measure) => measure !== null);
+  if (figure === "broker") return measures.flatMap(({ broker }) => (broker === undefined ? [] : [broker * 100]));
   return measures.map(figure === "cpuMicros" ? cpuMicros : perSecond);
 }
 

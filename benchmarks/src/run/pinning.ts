@@ -4,6 +4,8 @@ import { execFileSync } from "node:child_process";
 export interface Pinning {
   /** For the report. */
   readonly words: string;
+  /** The core that brokers have to themselves. */
+  readonly brokerCore?: number | undefined;
   /** The command that starts a client on its core. */
   client(file: string, args: readonly string[]): readonly [file: string, args: string[]];
 }
@@ -33,6 +35,7 @@ export function pin(): Pinning {
     execFileSync("taskset", ["-a", "-cp", String(first), String(process.pid)], { stdio: "ignore" });
     return {
       words: "client and broker are pinned to a core each",
+      brokerCore: first,
       client: (file, args) => ["taskset", ["-c", String(last), file, ...args]],
     };
   } catch {

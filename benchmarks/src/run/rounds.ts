@@ -56,7 +56,7 @@ export class Runner {
     await this.close();
     const { site, workload, pinning, stallMs } = this.#setting;
     this.#client = new ClientProcess(pinning);
-    await this.ask("opening", "open", { column: this.found.path, site, workload, stallMs });
+    await this.ask("opening", "open", { column: this.found.path, site, workload, stallMs, brokerCore: pinning.brokerCore });
     this.#count = (await this.ask("warming up", "warmUp", {})).count;
   }
 

@@ -13,6 +13,14 @@ const FEWEST = 50;
 const LEAD_MS = 20;
 const SAMPLE_MS = 20;
 
+export interface BenchSetting {
+  readonly site: Site;
+  readonly workload: Workload;
+  readonly stallMs: number;
+  /** The core that the site's broker has to itself. */
+  readonly brokerCore?: number | undefined;
+}
+
 interface Slow {
   readonly account: Account;
   readonly consumer: Consumer;
@@ -27,17 +35,20 @@ export class Bench {
   readonly #site: Site;
   readonly #workload: Workload;
   readonly #stallMs: number;
+  readonly #brokerCore: number | undefined;
   readonly #messages: Messages;
   /** How many keys the messages have whose order is judged. */
   readonly #keys: number;
   #topics = 0;
   #slow: Slow | undefined;
 
-  constructor(session: Session, site: Site, workload: Workload, stallMs: number) {
+  constructor(session: Session, { site, workload, stallMs, brokerCore }: BenchSetting) {
     this.#session = session;
     this.#site = site;
     this.#workload = workload;
     this.#stallMs = stallMs;
+    // A backend that is a file, or in the process, has none.
+    this.#brokerCore = site.host === "" ? undefined : brokerCore;
     this.#messages = new Messages(workload);
     this.#keys = site.ordered === false ? 0 : workload.keys;
   }
@@ -66,12 +77,12 @@ export class Bench {
     const session = this.#session;
     await this.#fresh();
     await this.#publish(0, backlog);
-    const publish = await metered(count, () => session.publish(this.#messages, backlog, count));
+    const publish = await this.#metered(count, () => session.publish(this.#messages, backlog, count));
     let consume: Measure | null = null;
     if (this.#site.delivery === "stored" && topics === 1) {
       const account = new Account({ count: backlog + count, keys: this.#keys, stallMs: this.#stallMs });
       let consumer: Consumer | undefined;
-      consume = await metered(backlog + count, async () => {
+      consume = await this.#metered(backlog + count, async () => {
         consumer = await session.consume(account);
         await account.complete;
         await consumer.flush();
@@ -87,7 +98,7 @@ export class Bench {
     await this.#fresh();
     const account = new Account({ count, keys: this.#keys, stallMs: this.#stallMs });
     const consumer = await this.#session.consume(account);
-    const live = await metered(count, async () => {
+    const live = await this.#metered(count, async () => {
       await Promise.all([this.#session.publish(this.#messages, 0, count), account.complete]);
       await consumer.flush();
     });
@@ -95,6 +106,10 @@ export class Bench {
     account.close();
     await this.#session.remove();
     return live;
+  }
+
+  #metered(count: number, work: () => Promise<void>): Promise<Measure> {
+    return metered(count, work, this.#brokerCore);
   }
 
   async latency(perSecond: number, ms: number): Promise<Delays> {

@@ -22,9 +22,9 @@ let bench: Bench | undefined;
 
 async function run({ task, ask }: Question): Promise<unknown> {
   if (task === "open") {
-    const { column: path, site, workload, stallMs } = ask as Tasks["open"]["ask"];
+    const { column: path, site, workload, stallMs, brokerCore } = ask as Tasks["open"]["ask"];
     const { column } = (await import(pathToFileURL(path).href)) as { readonly column: Column };
-    bench = new Bench(await column.open(site, workload), site, workload, stallMs);
+    bench = new Bench(await column.open(site, workload), { site, workload, stallMs, brokerCore });
     return null;
   }
   if (bench === undefined) return null;

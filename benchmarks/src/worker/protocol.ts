@@ -22,7 +22,13 @@ export interface SlowRun {
 export interface Tasks {
   /** Loads the column and opens its client. */
   open: {
-    readonly ask: { readonly column: string; readonly site: Site; readonly workload: Workload; readonly stallMs: number };
+    readonly ask: {
+      readonly column: string;
+      readonly site: Site;
+      readonly workload: Workload;
+      readonly stallMs: number;
+      readonly brokerCore?: number | undefined;
+    };
     readonly answer: null;
   };
   /** Runs until warm; answers how many messages a round should have, and the fastest end-to-end rate seen. */
