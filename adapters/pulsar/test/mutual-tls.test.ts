@@ -8,6 +8,7 @@ import { administrator, adminOf } from "../recipe.ts";
 import { type PulsarOptions, type PulsarTls, pulsar } from "../src/index.ts";
 import { connecting, fresh, ids, open, read, records, replay, soon, startServer, store } from "./stage.ts";
 
+let parent: string | undefined;
 let folder: string;
 let server: RunningBroker;
 let rest: ReturnType<typeof administrator>;
@@ -24,8 +25,7 @@ function certify(name: string, user: string, authority: "ca" | "other"): void {
 }
 
 beforeAll(async () => {
-  const parent = await mkdtemp(join(tmpdir(), "brokerkit-test-"));
-  afterAll(() => rm(parent, { recursive: true }));
+  parent = await mkdtemp(join(tmpdir(), "brokerkit-test-"));
   folder = await makeCertificates(parent, "127.0.0.1");
   certify("client", "admin", "ca");
   certify("reader", "ann", "ca");
@@ -37,7 +37,10 @@ beforeAll(async () => {
   server = await startServer({ ...options, webSocketServiceEnabled: "false" });
   rest = administrator({ ...server, options });
 }, 180_000);
-afterAll(() => rest?.close());
+afterAll(async () => {
+  rest?.close();
+  if (parent !== undefined) await rm(parent, { recursive: true });
+});
 
 /** How somebody comes: with a certificate, or with none. */
 async function as(name: string | undefined): Promise<PulsarOptions> {
