@@ -58,6 +58,26 @@ describe("a private broker", () => {
     expect(await ask(broker, "GET order")).toBe("7");
   });
 
+  it("is repaired before it starts on the data of the one before, and the reason is told where that fails", async () => {
+    let data = "";
+    const recipe = {
+      ...redis,
+      process: {
+        ...recipeProcess,
+        repair: (place) => {
+          ({ data } = place);
+          return [["mkdir", join(place.data, "repaired")]];
+        },
+      },
+    } satisfies BrokerRecipe;
+    const broker = await start(recipe, { destructive: true });
+    expect(data).toBe("");
+    await broker.kill();
+    await broker.restart();
+    expect(existsSync(join(data, "repaired"))).toBe(true);
+    await expect(broker.restart()).rejects.toThrow(/mkdir.*File exists/s);
+  });
+
   it("stands still and goes on", async () => {
     const broker = await start(redis, { destructive: true });
     await broker.stop();

@@ -26,6 +26,8 @@ export interface Launch {
   /** File that takes the output. */
   readonly logFile: string;
   readonly endpoint: Endpoint;
+  /** Makes the data of a server that has ended ready for the next start. */
+  repair(): Promise<void>;
   /** Frees the ports and removes the folder. */
   discard(): Promise<void>;
 }
@@ -75,7 +77,10 @@ async function lay(
   await mkdir(place.conf, { recursive: true });
   await write(place.conf, recipe.files?.(place) ?? {});
   const env = { ...context.env, ...program.env, ...recipe.env?.(place) };
-  for (const [command, ...args] of recipe.prepare?.(place) ?? []) await run(command, args, { cwd: folder, env });
+  const all = async (commands: readonly (readonly [program: string, ...args: string[]])[] = []): Promise<void> => {
+    for (const [command, ...args] of commands) await run(command, args, { cwd: folder, env });
+  };
+  await all(recipe.prepare?.(place));
   const at = { host, port, options };
   return {
     command: program.binary,
@@ -84,6 +89,7 @@ async function lay(
     cwd: folder,
     logFile: join(folder, "log"),
     endpoint: { url: broker.url({ ...at, extraPorts }), ...at },
+    repair: () => all(recipe.repair?.(place)),
   };
 }
 

@@ -73,6 +73,7 @@ class PrivateBroker implements RunningBroker {
     if (this.#closed !== undefined) throw new Error(`${this.name} is closed`);
     this.#ending = this.#child;
     await this.#child.terminate(10_000);
+    await this.#launch.repair();
     this.#child = await begin(this.#recipe, this.#launch);
     this.#told = this.#watch(this.#child);
   }

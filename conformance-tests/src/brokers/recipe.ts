@@ -74,6 +74,8 @@ export interface ProcessRecipe {
   readonly files?: ((place: Place) => Readonly<Record<string, string | Uint8Array>>) | undefined;
   /** Commands to run before the first start: formatting storage and the like. Each must end with 0. */
   readonly prepare?: ((place: Place) => readonly (readonly [program: string, ...args: string[]])[]) | undefined;
+  /** Commands to run before every further start: what a server that was killed leaves and the next one stumbles over. Each must end with 0. */
+  readonly repair?: ((place: Place) => readonly (readonly [program: string, ...args: string[]])[]) | undefined;
   readonly args: (place: Place) => readonly string[];
   /** Added to this process's environment. */
   readonly env?: ((place: Place) => Readonly<Record<string, string>>) | undefined;
