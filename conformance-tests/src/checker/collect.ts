@@ -1,5 +1,6 @@
 import { type Crash, HistoryError, type HistoryEvent, type PublishEnd, type PublishInvoke, type Receive, type Stamp } from "./event.ts";
-import { type Delivery, type Group, groupName, type Interruption, type Ledger, type Message, type Topic } from "./ledger.ts";
+import { type Delivery, type Entry, type Group, groupName, type Interruption, type Ledger, type Message, type Topic } from "./ledger.ts";
+import { type Handed, Standstills } from "./standstill.ts";
 
 /** Times without progress that are shorter than this are not worth remembering as a stall. */
 const quietMs = 50;
@@ -110,7 +111,7 @@ function progress(group: Group, t: number): void {
   group.lastT = t;
 }
 
-function receive(ledger: Ledger, process: string, event: Stamp & Receive): void {
+function receive(ledger: Ledger, process: string, event: Stamp & Receive): Handed {
   const group = groupOf(ledger, event.topic, event.group);
   const message = messageOf(group.topic, event.id);
   const known = message.invokes > 0;
@@ -128,11 +129,12 @@ function receive(ledger: Ledger, process: string, event: Stamp & Receive): void 
     ackT: Number.NaN,
     acked: false,
   };
-  const entry = group.entries.get(message.id);
-  if (entry === undefined) group.entries.set(message.id, { message, deliveries: [delivery] });
-  else entry.deliveries.push(delivery);
+  const entry: Entry = group.entries.get(message.id) ?? { message, deliveries: [] };
+  group.entries.set(message.id, entry);
+  entry.deliveries.push(delivery);
   place(group.topic, event.position, message);
   progress(group, event.t);
+  return { entry, delivery };
 }
 
 function settle(ledger: Ledger, event: HistoryEvent & { readonly f: "done" | "ack" | "nack" }): void {
@@ -165,7 +167,7 @@ function settle(ledger: Ledger, event: HistoryEvent & { readonly f: "done" | "ac
   }
 }
 
-function crash(ledger: Ledger, event: Stamp & Crash): void {
+function crash(ledger: Ledger, standstills: Standstills, event: Stamp & Crash): void {
   const target = event.unit === "shard" ? (event.target ?? event.process) : event.target;
   if (event.type === "ok") {
     const open = ledger.interruptions.findLast((it) => it.unit === event.unit && it.target === target && !it.ended);
@@ -185,8 +187,10 @@ function crash(ledger: Ledger, event: Stamp & Crash): void {
     // A killed process goes on writing until the signal arrives; whatever it received belongs to its end.
     to: event.unit === "process" ? Number.POSITIVE_INFINITY : event.t,
     ended: false,
+    stands: event.unit === "process" ? Number.POSITIVE_INFINITY : event.t,
   };
   ledger.interruptions.push(interruption);
+  if (event.unit === "process") standstills.begin(interruption);
 }
 
 /** Reads a history (merged by time) into a ledger. Memory grows with messages and deliveries, not with events. */
@@ -201,6 +205,7 @@ export function collect(history: Iterable<HistoryEvent>): Ledger {
   };
   // Every parsed line brings its own copy of its process's name; deliveries keep one.
   const names = new Map<string, string>();
+  const standstills = new Standstills();
   for (const event of history) {
     if (ledger.events++ === 0) ledger.firstT = event.t;
     ledger.lastT = event.t;
@@ -209,13 +214,14 @@ export function collect(history: Iterable<HistoryEvent>): Ledger {
       process = event.process;
       names.set(process, process);
     }
+    let handed: Handed | undefined;
     switch (event.f) {
       case "publish":
         if (event.type === "invoke") publishInvoke(ledger, event);
         else publishEnd(ledger, event);
         break;
       case "receive":
-        if (event.type === "ok") receive(ledger, process, event);
+        if (event.type === "ok") handed = receive(ledger, process, event);
         else {
           const group = groupOf(ledger, event.topic, event.group);
           if (event.lost === null) group.reportedUnknown = true;
@@ -223,11 +229,13 @@ export function collect(history: Iterable<HistoryEvent>): Ledger {
         }
         break;
       case "crash":
-        crash(ledger, event);
+        crash(ledger, standstills, event);
         break;
       default:
         settle(ledger, event);
     }
+    standstills.saw(process, event.t, handed);
   }
+  standstills.end();
   return ledger;
 }

@@ -30,7 +30,8 @@ export interface Message {
 /** One handler run. */
 export interface Delivery {
   readonly process: string;
-  readonly t: number;
+  /** When it began: was written down, or before its process stood still in the middle of it. */
+  t: number;
   readonly position: string | undefined;
   readonly run: number | undefined;
   /** Set where it differs from what was published, or where that was not known yet. */
@@ -62,6 +63,8 @@ export interface Interruption {
   /** End of the window in which it happened; infinite for a process that never came back. */
   to: number;
   ended: boolean;
+  /** What its process had begun until then, it had in its hands: the last moment before it stood still, or infinite for one that was killed. */
+  stands: number;
 }
 
 /** A time without any delivery, `done` or `ack`. */

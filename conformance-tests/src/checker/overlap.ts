@@ -14,7 +14,7 @@ interface Run {
   readonly endForOthers: number;
 }
 
-type Loss = Pick<Interruption, "unit" | "from" | "to">;
+type Loss = Pick<Interruption, "from" | "stands">;
 
 /** When each process lost what it held, in order. */
 function lossesOf(group: Group, interruptions: readonly Interruption[]): ReadonlyMap<string, readonly Loss[]> {
@@ -26,14 +26,6 @@ function lossesOf(group: Group, interruptions: readonly Interruption[]): Readonl
     else list.push(it);
   }
   return losses;
-}
-
-/**
- * A process's interruption is written down before the signal is sent, and its end after the process runs again. What began in its first half began
- * before the process stood still; what began in the second, after it had woken up.
- */
-function beganBeforeStanding(t: number, { unit, from, to }: Loss): boolean {
-  return unit === "process" && t >= from && t - from < (to - from) / 2;
 }
 
 /** `overlap`: pairs of handler runs of one key that ran at the same time. */
@@ -51,7 +43,7 @@ export function judgeOverlap(group: Group, terms: Terms, interruptions: readonly
     for (const delivery of deliveries) {
       const { process, t, doneT } = delivery;
       const end = Number.isNaN(doneT) ? Math.max(t, deaths.get(process) ?? Number.POSITIVE_INFINITY) : doneT;
-      const lost = losses.get(process)?.find((loss) => loss.from >= t || beganBeforeStanding(t, loss));
+      const lost = losses.get(process)?.find(({ stands }) => stands >= t);
       const run: Run = { delivery, id: message.id, end, endForOthers: Math.min(end, Math.max(t, lost?.from ?? Number.POSITIVE_INFINITY)) };
       const list = keys.get(name(process));
       if (list === undefined) keys.set(name(process), [run]);
