@@ -8,13 +8,13 @@ import { type BrokerError, fromDriver } from "./errors.ts";
 import { Failing } from "./failing.ts";
 import { Window } from "./flow/window.ts";
 import { Handling } from "./handling.ts";
+import { Closing } from "./lifecycle/closing.ts";
 import type { Connection } from "./lifecycle/connection.ts";
 import { Feed } from "./lifecycle/feed.ts";
 import { subscriberLoss } from "./lifecycle/loss.ts";
 import type { Interceptor } from "./options.ts";
 import { Backlog } from "./ordering/backlog.ts";
 import { Alarm } from "./primitives/alarm.ts";
-import { type Deferred, deferred } from "./primitives/deferred.ts";
 import type { PublishLine } from "./publish.ts";
 import { Entry } from "./settlement/entry.ts";
 import { Ownership } from "./settlement/ownership.ts";
@@ -31,7 +31,7 @@ export interface DeliverWiring {
 }
 
 const CREDIT = 10_000;
-const GRACE_MS = 1_000;
+
 /** THE DELIVERY LINE: receive, lane, decode … handler (handling.ts), retry, dead letter (failing.ts), settle; the file that knows this order. */
 export class DeliverLine {
   readonly #wiring: DeliverWiring;
@@ -46,18 +46,12 @@ export class DeliverLine {
   readonly #failing: Failing;
   readonly #window: Window;
   readonly #alarm: Alarm;
-  readonly #end: Alarm;
-  readonly #grace: Alarm;
-  /** Closing waits no longer for anybody. */
-  readonly #late: Deferred<void> = deferred<void>();
-  readonly #stopped = new AbortController();
-  readonly #quiet: (() => void)[] = [];
+  readonly #closing: Closing;
   #concurrency: number;
   #demand = 0;
   #pumping = false;
   #paused = false;
   #taking = true;
-  #closing = false;
   #reconnecting = false;
 
   /** `died`: it can't go on by itself. */
@@ -73,14 +67,20 @@ export class DeliverLine {
     const most = hold.scope === "shard" ? undefined : hold.maxUnacked;
     this.#window = new Window(this.#clock, (options.manual ? 1 : this.#concurrency) * (options.batch?.max ?? 1), most);
     this.#alarm = new Alarm(this.#clock, () => this.#ring());
-    this.#end = new Alarm(this.#clock, () => this.#giveUpClosing());
-    this.#grace = new Alarm(this.#clock, () => this.#late.resolve());
+    this.#closing = new Closing({
+      clock: this.#clock,
+      unfinished: () => this.#handling.size + this.#copies.pending + (this.#taking ? this.#backlog.size + this.#backlog.held : 0),
+      giveUp: () => {
+        this.#taking = false;
+        this.#handling.abandon("the close deadline passed");
+      },
+    });
     this.#backlog = new Backlog(options.batch, (entry, now) => this.#ownership.owns(entry, now));
     this.#copies = new Copies({
       clock: this.#clock,
       topic: topic.wire,
       group: group ?? "",
-      stop: this.#stopped.signal,
+      stop: this.#closing.stopped,
       publish: (record, ...rest) => wiring.publish.publishRecord(record, record.key && laneOf(record.key), ...rest),
       wanted: (entry) => entry.state === "copying",
       stored: (entry, reason) => {
@@ -126,7 +126,7 @@ export class DeliverLine {
         this.#pump();
       },
       settled: () => this.#wake(),
-      stop: this.#stopped.signal,
+      stop: this.#closing.stopped,
       errorOf: (error) =>
         fromDriver(wiring.connection.driver, error, { adapter: wiring.adapter, doing: "acknowledge", topic: options.topic.name }),
       refused: died,
@@ -159,7 +159,7 @@ export class DeliverLine {
           if (messages === 0) this.#demand++;
           this.#ownership.looseEnds();
           this.#pump();
-          this.#hush();
+          this.#closing.look();
         },
       },
       options,
@@ -206,32 +206,20 @@ export class DeliverLine {
   /** Drains until `deadline` (monotonic ms), then aborts what still runs; hands back the rest. */
   async close(deadline: number): Promise<void> {
     const { group, topic, manual } = this.#options;
-    this.#closing = true;
+    const closing = this.#closing;
+    closing.begin(deadline);
     // Nobody else is given what a member of such a group has taken, so it is handled here; unless its user has said that no more is to be.
     this.#taking = group !== undefined && topic.capabilities.delivery.group === "at-most-once" && !manual && !this.#paused;
-    this.#grace.at(deadline + GRACE_MS);
-    // A driver on a dead link may take its time; closing does not.
-    const bounded = (work: Promise<unknown>): Promise<unknown> => Promise.race([work.catch(() => {}), this.#late.promise]);
-    await bounded(this.#feed.stop());
-    await bounded(this.#taking ? this.#takeAll() : this.#ownership.handBack(this.#backlog.drain()));
+    await closing.bounded(this.#feed.stop());
+    await closing.bounded(this.#taking ? this.#takeAll() : this.#ownership.handBack(this.#backlog.drain()));
     if (manual) this.#handling.abandon("the stream was closed");
-    this.#end.at(deadline);
-    while (!this.#stopped.signal.aborted && this.#unfinished > 0) {
-      await new Promise<void>((resolve) => this.#quiet.push(resolve));
-    }
-    await bounded(this.#ownership.flush());
-    this.#end.cancel();
-    await bounded(this.#ownership.handBack(this.#ownership.all()));
-    this.#stopped.abort();
+    await closing.finish(deadline, () => this.#ownership.flush());
+    await closing.bounded(this.#ownership.handBack(this.#ownership.all()));
+    closing.stop();
     this.#alarm.cancel();
     this.#ownership.stop();
-    await bounded(this.#feed.leave());
-    this.#grace.cancel();
-  }
-
-  /** What closing waits for. */
-  get #unfinished(): number {
-    return this.#handling.size + this.#copies.pending + (this.#taking ? this.#backlog.size + this.#backlog.held : 0);
+    await closing.bounded(this.#feed.leave());
+    closing.end();
   }
 
   /** Stops listening, and handles what had come by then. */
@@ -240,7 +228,7 @@ export class DeliverLine {
     subscription?.pause?.();
     for (let more = subscription?.pause !== undefined; more; ) {
       const { maxRecords } = this.#options.topic.capabilities.receive;
-      const deliveries = (await subscription?.receive(maxRecords, 0, this.#stopped.signal)) ?? [];
+      const deliveries = (await subscription?.receive(maxRecords, 0, this.#closing.stopped)) ?? [];
       this.#accept(deliveries, false);
       more = deliveries.length > 0;
     }
@@ -248,16 +236,7 @@ export class DeliverLine {
 
   /** Closing, if it is under way, ends at this time already. */
   hurry(deadline: number): void {
-    if (!this.#closing) return;
-    this.#end.at(deadline);
-    this.#grace.at(deadline + GRACE_MS);
-  }
-
-  #giveUpClosing(): void {
-    this.#taking = false;
-    this.#handling.abandon("the close deadline passed");
-    this.#stopped.abort();
-    for (const resolve of this.#quiet.splice(0)) resolve();
+    this.#closing.hurry(deadline);
   }
 
   // ---- receive
@@ -268,17 +247,21 @@ export class DeliverLine {
     const active = this.#ownership.size - this.#ownership.recorded - (size - available) - held;
     // What is handled and waits behind a gap is bounded by its shard's hold.
     const owned = this.#ownership.size - (topic.capabilities.hold.scope === "shard" ? this.#ownership.recorded : 0);
-    const idle = this.#backlog.dry && this.#handling.size < this.#concurrency;
     // A stream's user may hold what it likes unsettled; what nobody has asked for is what counts.
     const wanted = manual
       ? this.#window.ahead(this.#demand * (batch?.max ?? 1), size)
-      : this.#window.room(active, owned, this.#ownership.bytes, idle);
-    return this.#paused || this.#closing ? 0 : Math.min(wanted, topic.capabilities.receive.maxRecords);
+      : this.#window.room(active, owned, this.#ownership.bytes, this.#idle);
+    return this.#paused || this.#closing.underWay ? 0 : Math.min(wanted, topic.capabilities.receive.maxRecords);
+  }
+
+  /** Handlers have nothing to do. */
+  get #idle(): boolean {
+    return this.#backlog.dry && this.#handling.size < this.#concurrency;
   }
 
   #accept(deliveries: readonly WireDelivery[], full: boolean): void {
     const { topic, order } = this.#options;
-    const idle = this.#backlog.dry && this.#handling.size < this.#concurrency;
+    const idle = this.#idle;
     const now = this.#clock.monotonic();
     for (const wire of deliveries) {
       const lane = order === "none" ? undefined : order === "topic" ? "" : wire.key === undefined ? undefined : laneOf(wire.key);
@@ -315,7 +298,7 @@ export class DeliverLine {
     this.#backlog.leave(entry);
     this.#ownership.looseEnds();
     this.#pump();
-    this.#hush();
+    this.#closing.look();
   }
 
   // ---- settle
@@ -338,10 +321,6 @@ export class DeliverLine {
   #ring(): void {
     this.#alarm.at(this.#handling.expire(this.#clock.monotonic()));
     this.#pump();
-  }
-
-  #hush(): void {
-    if (this.#quiet.length > 0 && this.#unfinished === 0) for (const resolve of this.#quiet.splice(0)) resolve();
   }
 
   #emit(event: Parameters<Telemetry["emit"]>[0]): void {
