@@ -1,3 +1,4 @@
+import { setTimeout as pass } from "node:timers/promises";
 import { ranFor } from "@brokerkit/conformance";
 import type { RunningBroker } from "@brokerkit/conformance/brokers";
 import { startProxy, until } from "@brokerkit/conformance/faults";
@@ -328,6 +329,27 @@ describe("members of the classic protocol", () => {
     missing(cluster, unavailable("lost on its way"));
     const ledger = new Ledger(topic, 2);
     const member = await join({ cluster, groupId: fresh("group"), topics: [topic], ledger, name: "a", protocol: "classic" });
+    await ledger.rest(2);
+    expect(member.failures).toEqual([]);
+  });
+
+  it("join a coordinator that takes longer to begin with than a session could wait: there is none to lose yet", async () => {
+    const cluster = await openCluster(broker);
+    const topic = await createTopic(cluster, 2);
+    const line = cluster.line.bind(cluster);
+    const slow = new Set(["DescribeConfigs", "ConsumerGroupHeartbeat"]);
+    cluster.line = (onCut) => {
+      const made = line(onCut);
+      const ask = made.ask.bind(made);
+      made.ask = (async (...args: Parameters<typeof ask>) => {
+        if (slow.delete(args[1])) await bounded(args[3] as AbortSignal, pass(700));
+        return ask(...args);
+      }) as typeof ask;
+      return made;
+    };
+    const ledger = new Ledger(topic, 2);
+    const member = await join({ cluster, groupId: fresh("group"), topics: [topic], ledger, name: "a", protocol: "consumer" });
+    expect(slow.size).toBe(0);
     await ledger.rest(2);
     expect(member.failures).toEqual([]);
   });

@@ -179,7 +179,7 @@ export class Session {
   }
 
   /** One attempt, within `ms`. Rejects with the raw error; after an outage the coordinator is looked for anew by the next one. */
-  async ask<N extends RequestName>(line: Line, name: N, args: Args<N>, ms: number = this.patienceMs): Promise<Answer<N>> {
+  async ask<N extends RequestName>(line: Line, name: N, args: Args<N>, ms: number = this.#patienceMs): Promise<Answer<N>> {
     try {
       return await this.#ask(line, name, args, ms, this.#over.signal);
     } catch (error) {
@@ -196,9 +196,10 @@ export class Session {
     return bounded(this.#cluster.clock, ms, late, ask, over);
   }
 
-  /** How long an answer that comes at once is waited for: several attempts fit into a session. */
-  get patienceMs(): number {
-    return Math.min(REQUEST_MS, this.sessionMs / 3);
+  /** How long an answer that comes at once is waited for: several attempts fit into a session, once there is one to keep. */
+  get #patienceMs(): number {
+    const none = !this.#joined && this.#until === Number.NEGATIVE_INFINITY;
+    return none ? REQUEST_MS : Math.min(REQUEST_MS, this.sessionMs / 3);
   }
 
   /** Before another attempt. */
