@@ -93,8 +93,13 @@ export class Session {
       return await this.api.createStream({ name: names.stream, subjects: [names.subject], ...own, ...config }, signal);
     } catch (error) {
       if (!(error instanceof ApiError && error.number === STREAM_OVERLAPS)) throw error;
-      const others = (await this.api.streamsOf(names.subject, signal)).map((name) => `"${name}"`).join(", ");
-      const text = `The stream "${names.stream}" can't keep the subject "${names.subject}": ${others} keeps it already, and a subject belongs to one stream. Take the subject out of that stream, or name the topic differently.`;
+      const keepers = await this.api.streamsOf(names.subject, signal);
+      // Somebody makes the same stream at this moment.
+      if (keepers.includes(names.stream)) return "existing";
+      const cannot = `The stream "${names.stream}" can't keep the subject "${names.subject}"`;
+      if (keepers.length === 0) throw unavailable(`${cannot}: another one kept it until just now.`);
+      const others = keepers.map((name) => `"${name}"`).join(", ");
+      const text = `${cannot}: ${others} keeps it already, and a subject belongs to one stream. Take the subject out of that stream, or name the topic differently.`;
       throw driverError("INVALID_ARGUMENT", text, { cause: error });
     }
   }

@@ -49,6 +49,15 @@ test("a subject that another stream keeps is explained", async () => {
   expect([driver.classify(error).code, String(error)]).toEqual(["INVALID_ARGUMENT", expect.stringContaining(`"taken-${name}"`)]);
 });
 
+test("many that make a topic at the same moment all have it", async () => {
+  const drivers = await Promise.all(Array.from({ length: 40 }, async () => (await opened()).driver));
+  for (let n = 0; n < 10; n++) {
+    const name = fresh();
+    const made = await Promise.all(drivers.map((driver) => driver.admin.createTopic({ name }, soon())));
+    expect(made).toContain("created");
+  }
+});
+
 test("what is missing is NOT_FOUND to all that need it, and deleting it succeeds", async () => {
   const { driver } = await opened();
   const [topic, missing] = [fresh(), fresh()];
