@@ -198,19 +198,22 @@ test("an abort ends a receive with what is there, and the opening of a reader", 
   expect(ids((await cursor.receive(10, 5_000, soon())).deliveries)).toEqual(["later"]);
 });
 
-test("what is confirmed right after a restart is in the log", { timeout: 60_000 }, async () => {
+test("what is confirmed right after a restart is in the log", { timeout: 150_000 }, async () => {
   const topic = await topicOn(await driverOn());
   await server.broker.kill();
   await server.broker.restart();
   const driver = await driverOn();
   const stored: string[] = [];
-  // It takes a moment until the log is there again; what comes too early may be refused, never confirmed and forgotten.
-  await until(async () => {
+  let refused: unknown;
+  // It takes a moment until the log is there again, and longer on a busy machine; what comes too early may be refused, never confirmed and forgotten.
+  const taken = async (): Promise<boolean> => {
     const id = `m-${stored.length}`;
     const [result] = await driver.publish(records(topic, id), soon());
     if (result?.ok === true) stored.push(id);
+    else refused = result?.error;
     return stored.length === 100;
-  }, "publishes to be taken");
+  };
+  await until(taken, () => `publishes to be taken; the last one was refused: ${refused}`, 90_000);
   const { all } = await replay(driver, topic, earliest);
   expect(ids(await all())).toEqual(stored);
 });
