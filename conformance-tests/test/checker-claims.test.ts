@@ -343,6 +343,13 @@ describe("overlap", () => {
     expect(late.check()).toMatchObject({ valid: false, overlap: { count: 2 }, duplicates: { count: 2, bound: 1 } });
   });
 
+  it("is found after a process was frozen twice with nothing between", () => {
+    const run = script().publish("c", 1, "other").publish("a", 1).publish("b", 2);
+    for (let n = 0; n < 2; n++) run.crash("process", "w").wait(5).back("process", "w");
+    run.handle("w", "c", "other").receive("w", "a").receive("v", "b").done("w", "a").done("v", "b");
+    expect(run.check().overlap.count).toBe(1);
+  });
+
   it("is none within one batch", () => {
     const run = script().publish("a", 1).publish("b", 2).receive("w", "a", "k", undefined, 7).receive("w", "b", "k", undefined, 7);
     expect(run.done("w", "a").done("w", "b").ack("w", "a").ack("w", "b").check().reasons).toEqual([]);

@@ -29,7 +29,10 @@ export class Standstills {
   /** The interruption of a process begins. */
   begin(interruption: Interruption): void {
     const { target, from } = interruption;
-    if (target !== undefined) this.#watched.set(target, { interruption, longestMs: 0, before: from, first: undefined });
+    if (target === undefined) return;
+    const earlier = this.#watched.get(target);
+    if (earlier !== undefined) this.#close(target, earlier);
+    this.#watched.set(target, { interruption, longestMs: 0, before: from, first: undefined });
   }
 
   /** An event of a process, in the order of time; `handed`: it wrote down this delivery. */
