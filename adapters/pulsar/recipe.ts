@@ -4,7 +4,15 @@ import { existsSync, readFileSync } from "node:fs";
 import { request as overHttp } from "node:http";
 import { request as overHttps } from "node:https";
 import { join } from "node:path";
-import { type BrokerOptions, type BrokerRecipe, type Endpoint, LOG4J, mavenArchive, type Place } from "@brokerkit/conformance/brokers";
+import {
+  type BrokerOptions,
+  type BrokerRecipe,
+  type Command,
+  type Endpoint,
+  LOG4J,
+  mavenArchive,
+  type Place,
+} from "@brokerkit/conformance/brokers";
 import { until } from "@brokerkit/conformance/faults";
 import { Administrator } from "./administrator.ts";
 import { ARCHIVE, archiveClasses, LINK } from "./class-archive.ts";
@@ -203,11 +211,17 @@ function configuration(place: Place): string {
   return `${[...kept, ...own].join("\n")}\n`;
 }
 
-/** Bookie and clients keep what they know of each other in Pulsar's own metadata store. */
-const DRIVERS = [
+/** What every program of the distribution runs with. Bookie and clients keep what they know of each other in Pulsar's own metadata store. */
+const machine = ({ conf }: Place): readonly string[] => [
+  "-XX:+UseSerialGC",
+  `-Dlog4j2.configurationFile=${join(conf, "log4j2.properties")}`,
   "-Dbookkeeper.metadata.bookie.drivers=org.apache.pulsar.metadata.bookkeeper.PulsarMetadataBookieDriver",
   "-Dbookkeeper.metadata.client.drivers=org.apache.pulsar.metadata.bookkeeper.PulsarMetadataClientDriver",
+  ...["-cp", join(LINK, "lib", "*")],
 ];
+
+const SOON = "-XX:TieredStopAtLevel=1";
+const archived = ({ library }: Place): string => `-XX:SharedArchiveFile=${join(library, ARCHIVE)}`;
 
 const OPENED = ["java.io", "java.nio", "java.util.zip", "jdk.internal.misc", "jdk.internal.platform"];
 
@@ -218,18 +232,14 @@ function args(place: Place): readonly string[] {
     "-Xms128m",
     "-Xmx768m",
     "-XX:MaxDirectMemorySize=512m",
-    "-XX:+UseSerialGC",
-    ...(options["compiler"] === "full" ? [] : ["-XX:TieredStopAtLevel=1"]),
+    ...(options["compiler"] === "full" ? [] : [SOON]),
     "-Djava.net.preferIPv4Stack=true",
     "-Dio.netty.tryReflectionSetAccessible=true",
     "-Dlog4j2.is.webapp=false",
-    `-Dlog4j2.configurationFile=${join(conf, "log4j2.properties")}`,
-    ...DRIVERS,
     ...OPENED.flatMap((name) => ["--add-opens", `java.base/${name}=ALL-UNNAMED`]),
     ...["--add-opens", "java.management/sun.management=ALL-UNNAMED"],
     ...["--add-opens", "jdk.management/com.sun.management.internal=ALL-UNNAMED"],
-    "-cp",
-    join(LINK, "lib", "*"),
+    ...machine(place),
     "org.apache.pulsar.PulsarStandaloneStarter",
     "--no-functions-worker",
     "--no-stream-storage",
@@ -245,12 +255,12 @@ function args(place: Place): readonly string[] {
  * One start in three does, and then a topic can be made now and not in a moment: "Not enough non-faulty bookies available". To list the
  * bookies removes registrations of servers that are gone.
  */
-const repair = ({ binary, conf }: Place): readonly [string, ...string[]] => [
-  binary,
-  ...["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", `-Dlog4j2.configurationFile=${join(conf, "log4j2.properties")}`],
-  ...DRIVERS,
-  ...["-cp", join(LINK, "lib", "*"), "org.apache.bookkeeper.bookie.BookieShell"],
-  ...["-conf", join(conf, "bookkeeper.conf"), "listbookies", "-rw"],
+const repair = (place: Place): Command => [
+  place.binary,
+  ...[archived(place), "-Xmx128m", SOON],
+  ...machine(place),
+  "org.apache.bookkeeper.bookie.BookieShell",
+  ...["-conf", join(place.conf, "bookkeeper.conf"), "listbookies", "-rw"],
 ];
 
 const files = (place: Place): Readonly<Record<string, string>> => ({
@@ -291,6 +301,6 @@ export const recipe: BrokerRecipe = {
     files,
     prepare: ({ library, conf }) => [["ln", "-s", library, join(conf, "..", LINK)]],
     repair: (place) => [repair(place)],
-    args: (place) => [`-XX:SharedArchiveFile=${join(place.library, ARCHIVE)}`, ...args(place)],
+    args: (place) => [archived(place), ...args(place)],
   },
 };

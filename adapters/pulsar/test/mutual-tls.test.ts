@@ -6,9 +6,8 @@ import { makeCertificates, type RunningBroker } from "@brokerkit/conformance/bro
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { administrator, adminOf } from "../recipe.ts";
 import { type PulsarOptions, type PulsarTls, pulsar } from "../src/index.ts";
-import { connecting, fresh, ids, open, read, records, replay, soon, startServer, store } from "./stage.ts";
+import { atLast, connecting, fresh, ids, open, read, records, replay, soon, startServer, store } from "./stage.ts";
 
-let parent: string | undefined;
 let folder: string;
 let server: RunningBroker;
 let rest: ReturnType<typeof administrator>;
@@ -25,7 +24,8 @@ function certify(name: string, user: string, authority: "ca" | "other"): void {
 }
 
 beforeAll(async () => {
-  parent = await mkdtemp(join(tmpdir(), "brokerkit-test-"));
+  const parent = await mkdtemp(join(tmpdir(), "brokerkit-test-"));
+  atLast(() => rm(parent, { recursive: true }));
   folder = await makeCertificates(parent, "127.0.0.1");
   certify("client", "admin", "ca");
   certify("reader", "ann", "ca");
@@ -37,10 +37,7 @@ beforeAll(async () => {
   server = await startServer({ ...options, webSocketServiceEnabled: "false" });
   rest = administrator({ ...server, options });
 }, 180_000);
-afterAll(async () => {
-  rest?.close();
-  if (parent !== undefined) await rm(parent, { recursive: true });
-});
+afterAll(() => rest?.close());
 
 /** How somebody comes: with a certificate, or with none. */
 async function as(name: string | undefined): Promise<PulsarOptions> {

@@ -8,12 +8,12 @@ import { type PulsarOptions, pulsar } from "../src/index.ts";
 export { failure, fresh, ids, outcomes, type Reader, record, records, soon, store, until } from "@brokerkit/conformance/driver-stage";
 
 const stage = new DriverStage({ afterEach, afterAll });
-export const { connecting, defer, open, proxied, read, replay } = stage;
+export const { atLast, connecting, defer, open, proxied, read, replay } = stage;
 
 /** A broker that tests share and do no harm to. */
 export async function usualServer(): Promise<RunningBroker> {
   const broker = await startBroker(recipe);
-  stage.atLast(() => broker.close());
+  atLast(() => broker.close());
   return broker;
 }
 

@@ -8,6 +8,7 @@ export {
   type BrokerOptions,
   type BrokerRecipe,
   BrokerUnavailableError,
+  type Command,
   type ContainerRecipe,
   type Download,
   type Endpoint,

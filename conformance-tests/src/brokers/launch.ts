@@ -10,6 +10,7 @@ import {
   type BrokerOptions,
   type BrokerRecipe,
   BrokerUnavailableError,
+  type Command,
   type Endpoint,
   type Place,
   type ProcessRecipe,
@@ -77,7 +78,7 @@ async function lay(
   await mkdir(place.conf, { recursive: true });
   await write(place.conf, recipe.files?.(place) ?? {});
   const env = { ...context.env, ...program.env, ...recipe.env?.(place) };
-  const all = async (commands: readonly (readonly [program: string, ...args: string[]])[] = []): Promise<void> => {
+  const all = async (commands: readonly Command[] = []): Promise<void> => {
     for (const [command, ...args] of commands) await run(command, args, { cwd: folder, env });
   };
   await all(recipe.prepare?.(place));

@@ -59,6 +59,9 @@ export interface Download extends Omit<Library, "fill"> {
   readonly binary: string;
 }
 
+/** A program to run to its end, which must be 0. */
+export type Command = readonly [program: string, ...args: string[]];
+
 /** How to run a broker as a local process. */
 export interface ProcessRecipe {
   /** Names of the program; the first one on PATH (or in the system's sbin folders) is taken. */
@@ -72,10 +75,10 @@ export interface ProcessRecipe {
   readonly extraPorts?: number | undefined;
   /** Files to write before the first start, by their path below `conf`. */
   readonly files?: ((place: Place) => Readonly<Record<string, string | Uint8Array>>) | undefined;
-  /** Commands to run before the first start: formatting storage and the like. Each must end with 0. */
-  readonly prepare?: ((place: Place) => readonly (readonly [program: string, ...args: string[]])[]) | undefined;
-  /** Commands to run before every further start: what a server that was killed leaves and the next one stumbles over. Each must end with 0. */
-  readonly repair?: ((place: Place) => readonly (readonly [program: string, ...args: string[]])[]) | undefined;
+  /** What to run before the first start: formatting storage and the like. */
+  readonly prepare?: ((place: Place) => readonly Command[]) | undefined;
+  /** What to run before every further start, against what a server that was killed leaves and the next one stumbles over. */
+  readonly repair?: ((place: Place) => readonly Command[]) | undefined;
   readonly args: (place: Place) => readonly string[];
   /** Added to this process's environment. */
   readonly env?: ((place: Place) => Readonly<Record<string, string>>) | undefined;

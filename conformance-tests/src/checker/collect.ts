@@ -177,6 +177,8 @@ function crash(ledger: Ledger, standstills: Standstills, event: Stamp & Crash): 
     open.ended = true;
     return;
   }
+  // A killed process goes on writing until the signal arrives; whatever it received belongs to its end.
+  const end = event.unit === "process" ? Number.POSITIVE_INFINITY : event.t;
   const interruption: Interruption = {
     unit: event.unit,
     target,
@@ -184,10 +186,9 @@ function crash(ledger: Ledger, standstills: Standstills, event: Stamp & Crash): 
     group: event.group,
     shard: event.shard,
     from: event.t,
-    // A killed process goes on writing until the signal arrives; whatever it received belongs to its end.
-    to: event.unit === "process" ? Number.POSITIVE_INFINITY : event.t,
+    to: end,
     ended: false,
-    stands: event.unit === "process" ? Number.POSITIVE_INFINITY : event.t,
+    stands: end,
   };
   ledger.interruptions.push(interruption);
   if (event.unit === "process") standstills.begin(interruption);
