@@ -72,6 +72,9 @@ const nodeOf = ({ port }: Place): string => `rabbit-${port}@localhost`;
  */
 const withoutDaemon = ({ extraPorts }: Place): string => `-start_epmd false -erl_epmd_port ${extraPorts[0]}`;
 
+/** Has a server write what it has in its registers so far. An expression of Erlang's. */
+export const WRITTEN = "[catch dets:sync(Table) || Table <- dets:all()]";
+
 /**
  * RabbitMQ writes its register of quorum queues, and of the first stream, up to 3 s late, so that a queue younger than that is lost when its
  * server is killed (README.md, Known gaps). Queues of tests are always that young: this server writes the register as it goes along, before
@@ -79,7 +82,7 @@ const withoutDaemon = ({ extraPorts }: Place): string => `-start_epmd false -erl
  */
 const WRITE_REGISTER = `Write = fun(Again) ->
     timer:sleep(20),
-    [catch dets:sync(Table) || Table <- dets:all()],
+    ${WRITTEN},
     Again(Again)
   end,
 spawn(fun() -> process_flag(priority, high), Write(Write) end).

@@ -1,5 +1,6 @@
 import type { WireStart } from "brokerkit/driver";
 import { beforeAll, expect, test } from "vitest";
+import { WRITTEN } from "../recipe.ts";
 import { rabbitmq } from "../src/index.ts";
 import {
   at,
@@ -201,7 +202,7 @@ test("an abort ends a receive with what is there, and the opening of a reader", 
 test("what is confirmed right after a restart is in the log", { timeout: 150_000 }, async () => {
   const topic = await topicOn(await driverOn());
   // The first stream of a server is lost with it until the register says that it is there (README.md, Known gaps).
-  await server.control("eval", "[dets:sync(Table) || Table <- dets:all()].");
+  await server.control("eval", `${WRITTEN}.`);
   await server.broker.kill();
   await server.broker.restart();
   const driver = await driverOn();
